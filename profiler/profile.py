@@ -1,0 +1,251 @@
+"""The context manager: watch a model through a block, then read the ledger.
+
+    with torchtally.profile(model) as run:
+        loss = criterion(model(x), y)
+        loss.backward()
+    print(run)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .adapters import adapt
+from .capture.attribution import NOBODY, SequenceTable
+from .capture.autograd import next_sequence_number
+from .capture.gradients import GradientRecorder
+from .capture.modules import CallRecorder
+from .capture.operators import OperatorRecorder
+from .capture.tensors import SpecTable
+from .environment import environment
+from .errors import NotAModuleError, RunStateError
+from .ledger import Coverage, Ledger, build
+from .pricing import PRICES, Prices
+from .records import (
+    CallFacts,
+    GradientFacts,
+    ModuleFacts,
+    OperatorFacts,
+    ParameterFacts,
+    Trace,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..theory.layer import Layer
+    from .compare import Comparison
+
+State = Literal["new", "active", "ended"]
+
+
+class Profile:
+    """One watched block. Made by `profile`; entered once; read after it has ended, also when it ended by an error."""
+
+    def __init__(self, model: nn.Module, *, prices: Prices = PRICES) -> None:
+        if not isinstance(model, nn.Module):
+            raise NotAModuleError(
+                f"profile() needs a torch.nn.Module, got {type(model).__name__}; "
+                "for a function, wrap it in a module whose forward calls it"
+            )
+        self._model: nn.Module | None = model
+        self._prices = prices
+        self._state: State = "new"
+        self._lock = threading.Lock()
+        self._exits = ExitStack()
+
+    def __enter__(self) -> Profile:
+        with self._lock:
+            if self._state != "new" or self._model is None:
+                raise RunStateError(
+                    "this run is active already; it cannot be entered again before it has ended"
+                    if self._state == "active"
+                    else "this run has ended, and a run records one block; call torchtally.profile(model) again"
+                )
+            self._state = "active"
+        try:
+            with ExitStack() as exits:
+                self._start(self._model, exits)
+                self._exits = exits.pop_all()
+        except BaseException:
+            self._state = "new"
+            raise
+        return self
+
+    def _start(self, model: nn.Module, exits: ExitStack) -> None:
+        specs = SpecTable()
+        table = SequenceTable()
+        modules = dict(model.named_modules())
+        self._paths = tuple(modules)
+        self._facts = _module_facts(modules, specs)
+        # Settings are read now: what the block changes later is not what its first call ran with.
+        self._layers = {path: adapt(module) for path, module in modules.items()}
+        holders = _holders(modules)
+        index = {id(module): position for position, module in enumerate(modules.values())}
+        self._gradients = GradientRecorder(specs)
+        self._calls = CallRecorder(index, table, specs, self._gradients)
+        owners = {identity: owner for identity, (_, owner, _) in holders.items()}
+        self._operators = OperatorRecorder(self._calls, table, specs, owners, self._prices.is_free)
+        self._environment = environment(_device(model))
+        table.push(next_sequence_number(), NOBODY)
+        exits.callback(self._gradients.remove)
+        exits.enter_context(self._gradients.watching_parameters(holders))
+        self._calls.install(exits)
+        self._operators.install(exits)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._exits.close()
+        finally:
+            self._trace = self._freeze()
+            # The run keeps facts, and nothing of the model.
+            del self._calls, self._operators, self._gradients
+            self._model = None
+            self._state = "ended"
+
+    def _freeze(self) -> Trace:
+        def path(owner: int) -> str:
+            return self._paths[owner] if owner >= 0 else ""
+
+        signatures = self._operators.signatures
+        return Trace(
+            environment=self._environment,
+            modules=self._facts,
+            calls=tuple(
+                CallFacts(path(owner), *facts, times=times)
+                for (owner, *facts), times in self._calls.counts.items()
+            ),
+            operators=tuple(
+                OperatorFacts(path(owner), phase, signatures[index], times)
+                for ((owner, phase), index), times in self._operators.counts.items()
+            ),
+            gradients=tuple(
+                GradientFacts(path(owner), of, name, spec, times)
+                for (owner, of, name, spec), times in self._gradients.counts.items()
+            ),
+            notes=self._notes(),
+        )
+
+    def _notes(self) -> tuple[str, ...]:
+        calls = self._calls.foreign_threads
+        if not calls:
+            return ()
+        return (f"{calls} module calls in other threads were not observed; profile each thread's part itself",)
+
+    # Reading -------------------------------------------------------------------------------------------------------
+
+    @property
+    def trace(self) -> Trace:
+        """The facts. Raises RunStateError before the block has ended."""
+        if self._state != "ended":
+            raise RunStateError(
+                "this run has no results yet: "
+                + (
+                    "leave the `with` block first"
+                    if self._state == "active"
+                    else "enter it with `with torchtally.profile(model) as run:`"
+                )
+            )
+        return self._trace
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The facts priced: rows per module path and phase, totals, coverage."""
+        return build(self.trace, self._prices)
+
+    @property
+    def totals(self) -> Mapping[str, int]:
+        """Sums over the model. A figure of a phase that did not happen is absent."""
+        return self.ledger.totals
+
+    @property
+    def coverage(self) -> Coverage:
+        """What the totals rest on: unpriced operators, and what could not be observed."""
+        return self.ledger.coverage
+
+    @property
+    def layers(self) -> Mapping[str, Layer]:
+        """The closed form of each module that has one, by path."""
+        _ = self.trace
+        return {path: layer for path, layer in self._layers.items() if layer is not None}
+
+    def to_frame(self) -> pd.DataFrame:
+        """The ledger as a DataFrame, one row per module path and phase; what was not measured is missing."""
+        from .report.frame import ledger_frame
+
+        return ledger_frame(self.ledger)
+
+    def compare(self) -> Comparison:
+        """Closed forms against this run's counts, layer by layer."""
+        from .compare import compare_layers
+
+        return compare_layers(self.ledger, self.trace, self.layers)
+
+    def __str__(self) -> str:
+        from .report.terminal import ledger_text
+
+        if self._state != "ended":
+            return f"<torchtally run, {self._state}>"
+        return ledger_text(self.ledger)
+
+
+def profile(model: nn.Module, *, prices: Prices = PRICES) -> Profile:
+    """Watch `model` through a `with` block: forward, backward, optimizer steps, as many as you like.
+
+    The model, torch and the process are left as they were on every path out; losses and gradients are what they would
+    have been. Raises NotAModuleError for anything but a module. Results are read after the block:
+    `print(run)`, `run.to_frame()`, `run.totals`, `run.compare()`.
+
+    `prices` is a table of operator formulas; `torchtally.PRICES.extend({...})` makes one with your own operators.
+    """
+    return Profile(model, prices=prices)
+
+
+def _module_facts(modules: Mapping[str, nn.Module], specs: SpecTable) -> tuple[ModuleFacts, ...]:
+    identities: dict[int, int] = {}
+
+    def facts(named: Iterator[tuple[str, Tensor]]) -> tuple[ParameterFacts, ...]:
+        return tuple(
+            ParameterFacts(
+                name, specs.of(tensor), identities.setdefault(id(tensor), len(identities)), tensor.requires_grad
+            )
+            for name, tensor in named
+        )
+
+    return tuple(
+        ModuleFacts(
+            path=path,
+            type=type(module).__name__,
+            parameters=facts(module.named_parameters(recurse=False)),
+            buffers=facts(module.named_buffers(recurse=False)),
+            training=module.training,
+        )
+        for path, module in modules.items()
+    )
+
+
+def _holders(modules: Mapping[str, nn.Module]) -> dict[int, tuple[nn.Parameter, int, str]]:
+    """Each parameter once, with the first module that holds it."""
+    holders: dict[int, tuple[nn.Parameter, int, str]] = {}
+    for owner, module in enumerate(modules.values()):
+        for name, parameter in module.named_parameters(recurse=False):
+            holders.setdefault(id(parameter), (parameter, owner, name))
+    return holders
+
+
+def _device(model: nn.Module) -> torch.device:
+    tensor = next(model.parameters(), None)
+    return torch.device("cpu") if tensor is None else tensor.device

@@ -1,0 +1,122 @@
+"""Facts of a run, as frozen records that need no torch to read. Nothing here is priced, judged or formatted.
+
+A `Trace` is a tally: equal facts are kept once, with how often they happened, so that a thousand equal steps take no
+more room than one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from ..theory.tensor import TensorSpec
+
+Phase = Literal["forward", "loss", "backward", "accumulation", "optimizer", "recompute", "outside"]
+"""What the step was doing.
+
+forward       inside a module's call
+loss          outside the model's modules, on tensors that need a gradient; and the backward of that
+backward      inside autograd, in a node that a module's forward made
+accumulation  autograd adding gradients that meet: at a fan-out, or into an existing `.grad`
+optimizer     inside `Optimizer.step`
+recompute     a module's forward called inside backward (activation checkpointing)
+outside       anything else in the block: data preparation, metrics, other models
+"""
+
+PHASES: tuple[Phase, ...] = (
+    "forward",
+    "loss",
+    "backward",
+    "accumulation",
+    "optimizer",
+    "recompute",
+    "outside",
+)
+
+# An operator's argument as far as a price may depend on it. Floating-point scalars are dropped (None).
+Argument: TypeAlias = TensorSpec | int | bool | str | None | tuple["Argument", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """An operator with the shapes, dtypes and integer settings of one kind of call."""
+
+    operator: str
+    arguments: tuple[Argument, ...] = ()
+    keywords: Mapping[str, Argument] = field(default_factory=dict)
+    outputs: tuple[TensorSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterFacts:
+    """A parameter or buffer that a module holds itself. `identity` is equal where one tensor has several holders."""
+
+    name: str
+    tensor: TensorSpec
+    identity: int
+    trainable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleFacts:
+    """A module of the profiled model; `path` as `named_modules()` gives it, "" for the model itself."""
+
+    path: str
+    type: str
+    parameters: tuple[ParameterFacts, ...] = ()
+    buffers: tuple[ParameterFacts, ...] = ()
+    training: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CallFacts:
+    """`times` calls of one module with the same tensors in and out.
+
+    `own_outputs` are those outputs that no call inside this one had already given: what the module itself adds.
+    `inputs_need_grad` has a flag per input.
+    """
+
+    path: str
+    phase: Phase
+    inputs: tuple[TensorSpec, ...]
+    inputs_need_grad: tuple[bool, ...]
+    outputs: tuple[TensorSpec, ...]
+    own_outputs: tuple[TensorSpec, ...]
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorFacts:
+    """`times` dispatches of one operator signature, on behalf of one module in one phase."""
+
+    path: str
+    phase: Phase
+    signature: Signature
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class GradientFacts:
+    """`times` arrivals of a gradient in backward.
+
+    `of` is "input" or "output" of a module, with its position, or "parameter" with its name.
+    """
+
+    path: str
+    of: Literal["input", "output", "parameter"]
+    name: str
+    tensor: TensorSpec
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Everything a run observed. `notes` names what could not be observed, in words."""
+
+    environment: Mapping[str, Any]
+    modules: tuple[ModuleFacts, ...]
+    calls: tuple[CallFacts, ...] = ()
+    operators: tuple[OperatorFacts, ...] = ()
+    gradients: tuple[GradientFacts, ...] = ()
+    notes: tuple[str, ...] = ()
