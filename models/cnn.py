@@ -40,13 +40,9 @@ class CNNConfig:
                 f"{self.in_channels}, {self.classes}, {self.channels}"
             )
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise ValueError(
-                f"kernel_size must be odd, so that the padding keeps the size; got {self.kernel_size}"
-            )
+            raise ValueError(f"kernel_size must be odd, so that the padding keeps the size; got {self.kernel_size}")
         if self.convolution not in ("standard", "depthwise-separable"):
-            raise ValueError(
-                f'convolution must be "standard" or "depthwise-separable", got {self.convolution!r}'
-            )
+            raise ValueError(f'convolution must be "standard" or "depthwise-separable", got {self.convolution!r}')
         smallest = 2 ** len(self.channels)
         if min(self.resolution) < smallest:
             raise ValueError(
@@ -104,9 +100,7 @@ class CNN(nn.Module):
         return logits
 
 
-def example(
-    config: CNNConfig, batch_size: int, *, device: str = "cpu", seed: int = 0
-) -> tuple[Tensor, Tensor]:
+def example(config: CNNConfig, batch_size: int, *, device: str = "cpu", seed: int = 0) -> tuple[Tensor, Tensor]:
     """Made images and labels, the same for a seed on every device: (N, C, H, W) floats and (N,) class indices."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(batch_size, config.in_channels, *config.resolution, generator=generator)

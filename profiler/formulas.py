@@ -147,8 +147,8 @@ def per_listed(flops: int) -> Formula:
     """`flops` for each element of each tensor in the first argument, a list (`_foreach_*`, fused optimizers)."""
 
     def formula(signature: Signature) -> Price:
-        tensors = signature.arguments[0]
-        return Price(flops * sum(t.elements for t in tensors if is_floating(t)))  # type: ignore[union-attr]
+        tensors: Any = signature.arguments[0]
+        return Price(flops * sum(tensor.elements for tensor in tensors if is_floating(tensor)))
 
     return formula
 

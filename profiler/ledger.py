@@ -1,6 +1,7 @@
 """Facts priced: one row per module path and phase.
 
-Rows are exclusive (what a module does itself, not its children) and add up to the totals. What was not measured is None.
+Rows are exclusive (what a module does itself, not its children) and add up to the totals. What was not measured is
+None.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Operator -> formula: one literal table. The other side of the comparison, theory, prices layers; neither imports the
-other.
+"""Operator -> formula: one literal table. The other side of the comparison, theory, prices layers; neither imports
+the other.
 
-An operator is looked up as `aten.add.Tensor`, then without its overload as `aten.add`, then, where it works in place, as
-the same without the underscore. It is priced, or on the free list, or unpriced: named, never zero.
+An operator is looked up as `aten.add.Tensor`, then without its overload as `aten.add`, then, where it works in place,
+as the same without the underscore. It is priced, or on the free list, or unpriced: named, never zero.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The context manager: watch a model through a block, then read the ledger.
 
-    with torchtally.profile(model) as run:
-        loss = criterion(model(x), y)
-        loss.backward()
-    print(run)
+with torchtally.profile(model) as run:
+    loss = criterion(model(x), y)
+    loss.backward()
+print(run)
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -125,8 +125,8 @@ class Profile:
             environment=self._environment,
             modules=self._facts,
             calls=tuple(
-                CallFacts(path(owner), *facts, times=times)
-                for (owner, *facts), times in self._calls.counts.items()
+                CallFacts(path(owner), phase, inputs, needs, outputs, own, times)
+                for (owner, phase, inputs, needs, outputs, own), times in self._calls.counts.items()
             ),
             operators=tuple(
                 OperatorFacts(path(owner), phase, signatures[index], times)
@@ -220,7 +220,10 @@ def _module_facts(modules: Mapping[str, nn.Module], specs: SpecTable) -> tuple[M
     def facts(named: Iterator[tuple[str, Tensor]]) -> tuple[ParameterFacts, ...]:
         return tuple(
             ParameterFacts(
-                name, specs.of(tensor), identities.setdefault(id(tensor), len(identities)), tensor.requires_grad
+                name,
+                specs.of(tensor),
+                identities.setdefault(id(tensor), len(identities)),
+                tensor.requires_grad,
             )
             for name, tensor in named
         )

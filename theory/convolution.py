@@ -1,8 +1,8 @@
 """Convolutions in one, two and three dimensions, and their transposes.
 
-For an output element, a convolution multiplies and adds one number per (input channel of its group, kernel position):
-C_in/groups * k_1 * ... * k_d multiply-adds. Padding is data like any other: positions that fall on it are counted, as
-every dense kernel computes them (or may; the convention counts the dense product).
+For an output element, a convolution multiplies and adds one number per (input channel of its group, kernel
+position): C_in/groups * k_1 * ... * k_d multiply-adds. Padding is data like any other: positions that fall on
+it are counted, as every dense kernel computes them (or may; the convention counts the dense product).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from math import prod
 from typing import ClassVar, Literal
 
 from .cost import Cost
-from .layer import Backward, Parameter, Saved, ShapeError, gradients, wants
+from .layer import Backward, Parameter, Saved, ShapeError, at_least_one, gradients, trained, wants
 from .tensor import TensorSpec
 
 Sizes = int | tuple[int, ...]
@@ -48,10 +48,10 @@ class _ConvolutionSettings:
             if min(sizes) < 1:
                 raise ValueError(f"{name} must be at least 1, got {sizes}")
             object.__setattr__(self, name, sizes)
-        if self.groups < 1 or self.in_channels % self.groups or self.out_channels % self.groups:
+        at_least_one(self, "in_channels", "out_channels", "groups")
+        if self.in_channels % self.groups or self.out_channels % self.groups:
             raise ValueError(
-                f"groups={self.groups} must divide in_channels={self.in_channels} "
-                f"and out_channels={self.out_channels}"
+                f"groups={self.groups} must divide in_channels={self.in_channels} and out_channels={self.out_channels}"
             )
 
     @property
@@ -122,21 +122,17 @@ class _ConvolutionSettings:
     ) -> Backward:
         """Each gradient is a product with the same multiply-adds as the forward one.
 
-        y[n,o,p] = sum w[o,c,k] x[n,c,p*s+k*d]: every triple (x, w, y) of the sum appears once in dL/dx (dy*w) and once in
-        dL/dw (dy*x). dL/db sums dy over all but the channel: one addition per output element, in `bias_flops`.
+        y[n,o,p] = sum w[o,c,k] x[n,c,p*s+k*d]: every triple (x, w, y) of the sum appears once in dL/dx (dy*w)
+        and once in dL/dw (dy*x). dL/db sums dy over all but the channel: one addition per output element, in
+        `bias_flops`.
         """
         (x,) = inputs
         flags = wants(needs_input_grad, inputs)
         product = Cost.matmul(self.multiply_adds(x))
         bias = self.bias and needs_bias_grad
-        trained = tuple(
-            parameter
-            for parameter in self.parameters
-            if (needs_weight_grad if parameter.name == "weight" else needs_bias_grad)
-        )
         return Backward(
             input_gradients=gradients(flags, inputs),
-            parameter_gradients=trained,
+            parameter_gradients=trained(self.parameters, needs_weight_grad, needs_bias_grad),
             input=product if flags[0] else Cost(),
             weight=product if needs_weight_grad else Cost(),
             bias=Cost(bias_flops=self.output(x).elements) if bias else Cost(),
@@ -150,7 +146,7 @@ class _ConvolutionSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class _Convolution(_ConvolutionSettings):
-    """A convolution; `padding` is sizes, "same" (stride 1: output as large as the input) or "valid" (none)."""
+    """A convolution. `padding` is sizes, "valid" (none) or "same" (stride 1: output as large as input)."""
 
     padding: Sizes | Literal["same", "valid"] = 0
 
@@ -208,7 +204,13 @@ class _ConvolutionTranspose(_ConvolutionSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("padding", "output_padding"):
-            object.__setattr__(self, name, self._sizes(name))
+            sizes = self._sizes(name)
+            if min(sizes) < 0:
+                raise ValueError(f"{name} must be at least 0, got {sizes}")
+            object.__setattr__(self, name, sizes)
+        limits = zip(self._sizes("output_padding"), self._sizes("stride"), self._sizes("dilation"), strict=True)
+        if any(extra >= max(s, d) for extra, s, d in limits):
+            raise ValueError(f"output_padding {self.output_padding} must be below the stride or the dilation")
 
     def _weight_shape(self) -> tuple[int, ...]:
         return (self.in_channels, self.out_channels // self.groups, *self.kernel)
@@ -229,7 +231,7 @@ class _ConvolutionTranspose(_ConvolutionSettings):
         )
 
     def multiply_adds(self, x: TensorSpec) -> int:
-        """Input elements times C_out/groups * kernel elements: each input element is spread over its kernel."""
+        """Input elements times C_out/groups * kernel elements: each is spread over a whole kernel."""
         self.output(x)
         return x.elements * (self.out_channels // self.groups) * prod(self.kernel)
 

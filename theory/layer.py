@@ -1,4 +1,4 @@
-"""What every layer kind in this folder states of itself: the contract between closed forms and their readers."""
+"""What every layer kind in this folder states of itself: the contract of closed forms and their readers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 from .cost import ZERO, Cost
 from .tensor import ITEMSIZE, TensorSpec
 
-Role = Literal["input", "output", "index", "mask", "statistics"]
+Role = Literal["input", "output", "index", "mask", "statistics", "intermediate"]
 
 
 class ShapeError(ValueError):
@@ -18,7 +18,7 @@ class ShapeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A learnable tensor, or a buffer, by its name within the layer (`weight`, `bias`, `running_mean` ...)."""
+    """A learnable tensor, or a buffer, by its name within the layer (`weight`, `running_mean` ...)."""
 
     name: str
     shape: tuple[int, ...]
@@ -37,7 +37,8 @@ class Parameter:
 class Saved:
     """A tensor that autograd keeps between forward and backward; parameters and buffers are not listed.
 
-    `role` is what it is to the layer: its input, its output, indices, a mask, or per-channel statistics.
+    `role` is what it is to the layer: its input, its output, indices, a mask, statistics, or something in
+    between.
     """
 
     role: Role
@@ -79,14 +80,18 @@ class Layer(Protocol):
     """A closed form. Frozen; its settings are fields, its inputs are arguments; everything is exact integers.
 
     Layers with several inputs (attention, bilinear, losses) take them as further positional arguments.
-    `needs_input_grad` is one flag for all inputs or one per input; `needs_weight_grad` and `needs_bias_grad` say
-    whether those parameters are trained. `backward` is of a training step in which the output's gradient is given.
-    Inputs that do not fit raise ShapeError.
+    `needs_input_grad` is one flag for all inputs or one per input; `needs_weight_grad` and `needs_bias_grad`
+    say whether those parameters are trained. `backward` is of a training step in which the output's gradient
+    is given. Inputs that do not fit raise ShapeError.
     """
 
     @property
     def kind(self) -> str:
-        """The group the layer is summed under: "convolution", "normalization", "activation", "pooling", "linear" ..."""
+        """The group it is summed under.
+
+        "convolution", "normalization", "activation", "pooling", "linear", "attention", "recurrent",
+        "embedding", "loss" or "other".
+        """
         ...
 
     @property
@@ -132,3 +137,20 @@ def wants(needs_input_grad: bool | tuple[bool, ...], inputs: tuple[TensorSpec, .
 def gradients(flags: tuple[bool, ...], inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec | None, ...]:
     """The input gradients that exist: shaped and typed as the inputs."""
     return tuple(spec if flag else None for flag, spec in zip(flags, inputs, strict=True))
+
+
+def is_bias(parameter: Parameter) -> bool:
+    """Whether `needs_bias_grad` speaks of it: `bias`, `in_proj_bias`, `bias_ih_l0`, `out_proj.bias` ..."""
+    return "bias" in parameter.name
+
+
+def trained(parameters: tuple[Parameter, ...], weights: bool, biases: bool) -> tuple[Parameter, ...]:
+    """The parameters that receive a gradient: all biases or none, all others or none."""
+    return tuple(parameter for parameter in parameters if (biases if is_bias(parameter) else weights))
+
+
+def at_least_one(owner: object, *names: str) -> None:
+    """Raises ValueError where one of these settings is below 1."""
+    for name in names:
+        if getattr(owner, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(owner, name)}")

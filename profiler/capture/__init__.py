@@ -1,0 +1,1 @@
+"""Facts of a run, one kind a file. Nothing here prices, judges or formats."""

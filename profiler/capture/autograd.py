@@ -6,16 +6,17 @@ has its number, and so leads back to the module call that was running when it wa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 # Number of the node that the next differentiable operation of this thread will make.
-next_sequence_number = torch.autograd._get_sequence_nr
+next_sequence_number = torch._C._autograd._get_sequence_nr
 
 # The node that autograd is running in this thread, or None.
-current_node = torch._C._current_autograd_node
+current_node: Callable[[], Any | None] = torch._C._current_autograd_node
 
 # -1 outside backward; else a number that differs between nested backward passes.
 current_graph_task = torch._C._current_graph_task_id

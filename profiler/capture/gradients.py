@@ -32,9 +32,7 @@ class GradientRecorder:
         self._handles: list[RemovableHandle] = []
         self._purge_at = _PURGE_FIRST_AT
 
-    def watch(
-        self, node: Any, place: int, owner: int, of: Literal["input", "output"], position: int
-    ) -> None:
+    def watch(self, node: Any, place: int, owner: int, of: Literal["input", "output"], position: int) -> None:
         """Count the gradient that arrives at `node` in `place` as that of a module's input or output."""
         handle = node.register_prehook(partial(self._arrived, place, owner, of, str(position)))
         self._handles.append(handle)
@@ -61,16 +59,14 @@ class GradientRecorder:
             for parameter, owner, name in holders.values():
                 if parameter.requires_grad and parameter.is_leaf:
                     untouched = getattr(parameter, "_post_accumulate_grad_hooks", None) is None
-                    handle = parameter.register_post_accumulate_grad_hook(
-                        partial(self._accumulated, owner, name)
-                    )
+                    handle = parameter.register_post_accumulate_grad_hook(partial(self._accumulated, owner, name))
                     undo.append((parameter, handle, untouched))
             yield
         finally:
-            for parameter, handle, untouched in undo:
+            for watched, handle, untouched in undo:
                 handle.remove()
-                if untouched and not parameter._post_accumulate_grad_hooks:
-                    parameter._post_accumulate_grad_hooks = None
+                if untouched and not watched._post_accumulate_grad_hooks:
+                    watched._post_accumulate_grad_hooks = None  # type: ignore[assignment]
 
     def _accumulated(self, owner: int, name: str, parameter: Tensor) -> None:
         if parameter.grad is not None:

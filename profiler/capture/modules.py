@@ -27,9 +27,7 @@ from .autograd import OUTSIDE_BACKWARD, current_graph_task, next_sequence_number
 from .gradients import GradientRecorder
 from .tensors import SpecTable, tensors_in
 
-Key = tuple[
-    int, Phase, tuple[TensorSpec, ...], tuple[bool, ...], tuple[TensorSpec, ...], tuple[TensorSpec, ...]
-]
+Key = tuple[int, Phase, tuple[TensorSpec, ...], tuple[bool, ...], tuple[TensorSpec, ...], tuple[TensorSpec, ...]]
 
 
 class Frame:
@@ -69,9 +67,7 @@ class CallRecorder:
         """Register the global hooks; `exits` takes them back."""
         exits.callback(self.stack.clear)
         exits.callback(register_module_forward_pre_hook(self._enter).remove)
-        exits.callback(
-            register_module_forward_hook(self._leave, with_kwargs=True, always_call=True).remove
-        )
+        exits.callback(register_module_forward_hook(self._leave, with_kwargs=True, always_call=True).remove)
 
     def _owner(self, module: nn.Module) -> int | None:
         """The module's index; NOBODY for a loss outside the model; None for what is not ours to see."""

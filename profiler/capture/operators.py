@@ -50,7 +50,7 @@ class OperatorRecorder(TorchDispatchMode):
         parameter_owner: dict[int, int],
         ignored: Callable[[str], bool],
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.signatures: list[Signature] = []
         self.counts: Counter[tuple[Slot, int]] = Counter()
         self._calls = calls
@@ -85,9 +85,7 @@ class OperatorRecorder(TorchDispatchMode):
     def _step_ends(self, *_: Any) -> None:
         self._optimizing -= 1
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         name = self._names.get(func)
         if name is None:
             name = self._meet(func)

@@ -1,1 +1,47 @@
-"""Count what a PyTorch model costs, layer by layer, and check that theory and a real run tally."""
+"""Count what a PyTorch model costs, layer by layer, and check that theory and a real run tally.
+
+    with torchtally.profile(model) as run:
+        loss = criterion(model(x), y)
+        loss.backward()
+
+    print(run)            # the ledger
+    run.compare()         # closed forms against this run
+
+Names are loaded when they are first used, so that importing the package, or `torchtally.theory`, does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .profiler.audit import Audit, audit
+    from .profiler.compare import Comparison
+    from .profiler.errors import TallyError
+    from .profiler.pricing import PRICES
+    from .profiler.profile import Profile, profile
+
+_HOMES = {
+    "Audit": ".profiler.audit",
+    "Comparison": ".profiler.compare",
+    "PRICES": ".profiler.pricing",
+    "Profile": ".profiler.profile",
+    "TallyError": ".profiler.errors",
+    "audit": ".profiler.audit",
+    "profile": ".profiler.profile",
+}
+
+__all__ = ["PRICES", "Audit", "Comparison", "Profile", "TallyError", "audit", "profile"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,5 @@
+"""The walkthrough, audited."""
+
+from .walkthrough import Audit, ClaimRow, audit
+
+__all__ = ["Audit", "ClaimRow", "audit"]

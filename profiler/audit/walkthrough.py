@@ -1,0 +1,208 @@
+"""The walkthrough's every figure, and every layer of the network, held against theory and a real run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ...models.cnn import CNNConfig
+from ...theory.claims.arithmetic import Arithmetic, arithmetic_of, in_words
+from ...theory.claims.reader import load_claims
+from ...theory.claims.records import Claim
+from ...theory.cnn import cnn
+from ...theory.network import Network
+from ...theory.prediction import Prediction
+from ...theory.tensor import TensorSpec
+from ..compare import (
+    ComparisonRow,
+    compare_statements,
+    from_dispatcher,
+    from_ledger,
+    from_prediction,
+    from_storages,
+    is_failure,
+)
+from ..environment import environment
+from ..verdict import Judgement, Value, Witness, judge
+from .in_run import RunWitness
+from .on_paper import by_theory
+from .reasons import why_the_run_differs
+from .rules import CHECKS
+from .runs import Observed, observe
+from .wanting import what_it_would_take
+
+WALKTHROUGH = CNNConfig()
+WALKTHROUGH_BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClaimRow:
+    """A claim with its two answers: does it follow (`row.arithmetic`), and does it hold in the run (`row.verdict`)?
+
+    `cause` is the part of the reason that it may share with other claims; `row.reason` is the whole.
+    """
+
+    claim: Claim
+    row: ComparisonRow
+    cause: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Everything the audit found. `claims` is empty for other settings than the walkthrough's."""
+
+    environment: Mapping[str, Any]
+    observed: Observed
+    claims: tuple[ClaimRow, ...]
+    layers: tuple[ComparisonRow, ...]
+
+    @property
+    def rows(self) -> tuple[ComparisonRow, ...]:
+        """All rows: the layers', then the claims'."""
+        return (*self.layers, *(entry.row for entry in self.claims))
+
+    @property
+    def ok(self) -> bool:
+        """False where a row is unexplained, or contradicted by a culprit other than a claim or a known defect."""
+        return not self.failures
+
+    @cached_property
+    def failures(self) -> tuple[ComparisonRow, ...]:
+        """The rows for which the audit fails."""
+        return tuple(row for row in self.rows if is_failure(row))
+
+    def summary(self) -> dict[str, int]:
+        """Verdict -> number of rows, layers and claims together."""
+        return dict(Counter(row.verdict for row in self.rows))
+
+
+def audit(*, device: str = "cpu", batch_size: int = WALKTHROUGH_BATCH, resolution: tuple[int, int] = (32, 32)) -> Audit:
+    """Run the CNN on that device and judge it. With the walkthrough's N = 32 and 32 x 32, its claims are judged too.
+
+    Raises ValueError for settings that make no network (see `CNNConfig`).
+    """
+    config = CNNConfig(resolution=resolution)
+    observed = observe(config, batch_size, device)
+    network = network_of(config)
+    images = TensorSpec((batch_size, config.in_channels, *resolution))
+    prediction = network.predict(images)
+    applies = (config, batch_size) == (WALKTHROUGH, WALKTHROUGH_BATCH)
+    return Audit(
+        environment=environment(device),
+        observed=observed,
+        layers=tuple(layer_rows(observed, network, prediction)),
+        claims=tuple(claim_rows(load_claims(), observed, prediction, device)) if applies else (),
+    )
+
+
+def network_of(config: CNNConfig) -> Network:
+    """The closed forms of that CNN. Checkpointing changes what is kept and done again, and no layer's own cost."""
+    return cnn(
+        in_channels=config.in_channels,
+        channels=config.channels,
+        classes=config.classes,
+        kernel_size=config.kernel_size,
+        convolution=config.convolution,
+        in_place=config.in_place,
+    )
+
+
+def layer_rows(observed: Observed, network: Network, prediction: Prediction) -> Iterable[ComparisonRow]:
+    """Closed form, count, allocator and FlopCounterMode, for every quantity of every layer."""
+    products = [row.path for row in prediction if row.forward.matmul_flops]
+    return compare_statements(
+        theory=from_prediction(prediction),
+        count=from_ledger(observed.ledger),
+        measured=from_storages(observed.storages),
+        dispatcher=from_dispatcher(observed.dispatcher, products),
+        layers={named.path: named.layer for named in network},
+    )
+
+
+def claim_rows(claims: Iterable[Claim], observed: Observed, prediction: Prediction, device: str) -> Iterable[ClaimRow]:
+    """Every claim, judged by arithmetic and by the run."""
+    claims = tuple(claims)
+    follows = arithmetic_of(claims)
+    witness = RunWitness(observed, device)
+    for claim in claims:
+        if claim.quantity == "rule":
+            yield _judge_rule(claim, observed)
+        else:
+            yield _judge_figure(claim, follows[claim.id], witness, prediction)
+
+
+def _judge_rule(claim: Claim, observed: Observed) -> ClaimRow:
+    finding = CHECKS[str(claim.value)](observed)
+    if finding.holds is None:
+        judgement = Judgement(verdict="not measured", reason=finding.seen)
+    elif finding.holds:
+        judgement = Judgement(verdict="agrees", reason=finding.seen)
+    else:
+        judgement = Judgement(verdict="contradicted", wrong=("claim",), reason=finding.seen)
+    said = None if finding.holds is None else "holds" if finding.holds else "does not hold"
+    row = _row(claim, "rule", {"count": said}, judgement, None, judgement.reason)
+    return ClaimRow(claim=claim, row=row, cause=judgement.reason)
+
+
+def _judge_figure(claim: Claim, follows: Arithmetic, witness: RunWitness, prediction: Prediction) -> ClaimRow:
+    said: dict[Witness, Value | None] = {
+        "theory": by_theory(claim, prediction),
+        "count": witness.counted(claim),
+        "measured": witness.measured(claim),
+    }
+    if said["count"] is None and said["measured"] is None:
+        judgement = Judgement(verdict="not measured", reason=what_it_would_take(claim.quantity))
+    else:
+        judgement = judge({"claim": claim.printed, **said}, claim_holds=claim.agrees)
+    cause, reason = _why(claim, follows, judgement)
+    row = _row(claim, claim.quantity, said, judgement, follows.result, reason)
+    return ClaimRow(claim=claim, row=row, cause=cause)
+
+
+def _why(claim: Claim, follows: Arithmetic, judgement: Judgement) -> tuple[str, str]:
+    """The cause, and the whole reason. Where the document's own rules lead elsewhere than the run, both are said."""
+    if judgement.verdict == "not measured":
+        return judgement.reason, _joined(judgement.reason, f"by its own rules {follows.reason}")
+    if judgement.verdict != "contradicted" or judgement.wrong != ("claim",):
+        said = _joined(judgement.reason, follows.reason)
+        return said, said
+    run = f"the run has {_in_words(judgement.right, claim)}"
+    if judgement.right == follows.right:
+        note = follows.reason.partition("; ")[2]  # without the right figure, which is the run's own
+        return note, _joined(run, note)
+    cause = why_the_run_differs(claim)
+    return cause, _joined(f"{run}: {cause}", f"by its own rules {follows.reason}")
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
+
+
+def _in_words(value: Value | None, claim: Claim) -> str:
+    return str(value) if value is None or isinstance(value, (str, float)) else in_words(value, claim.unit)
+
+
+def _row(
+    claim: Claim,
+    quantity: str,
+    said: Mapping[Witness, Value | None],
+    judgement: Judgement,
+    arithmetic: str | None,
+    reason: str,
+) -> ComparisonRow:
+    return ComparisonRow(
+        path=claim.layer,
+        phase=claim.phase,
+        quantity=quantity,
+        claim=claim.printed,
+        theory=said.get("theory"),
+        count=said.get("count"),
+        measured=said.get("measured"),
+        arithmetic=arithmetic,
+        verdict=judgement.verdict,
+        wrong=", ".join(judgement.wrong) or None,
+        reason=reason,
+    )

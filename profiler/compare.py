@@ -1,0 +1,237 @@
+"""Witnesses side by side, layer by layer: what each says, and the verdict."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ..theory.layer import Layer
+from ..theory.prediction import Prediction
+from .capture.storage import Storages
+from .defects import known_defect
+from .ledger import Ledger, Row
+from .records import Phase, Trace
+from .verdict import Judgement, Value, Verdict, Witness, judge
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Place = tuple[str, Phase]
+Statements = Mapping[Place, Mapping[str, Value | None]]
+"""What one witness says: (path, phase) -> quantity -> value, None where it is silent."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparisonRow:
+    """One quantity of one layer and phase, with each witness's figure. FlopCounterMode's stands under `measured`."""
+
+    path: str
+    phase: str
+    quantity: str
+    claim: Value | str | None = None
+    theory: Value | None = None
+    count: Value | None = None
+    measured: Value | None = None
+    arithmetic: str | None = None
+    verdict: Verdict
+    wrong: str | None = None
+    reason: str = ""
+
+
+COLUMNS = tuple(entry.name for entry in fields(ComparisonRow))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Rows with verdicts. `not_compared` names the modules that did work and have no closed form, with the reason."""
+
+    rows: tuple[ComparisonRow, ...]
+    not_compared: Mapping[str, str]
+
+    @property
+    def ok(self) -> bool:
+        """False where a row is unexplained, or contradicted by a culprit other than a claim or a listed defect."""
+        return not self.failures
+
+    @cached_property
+    def failures(self) -> tuple[ComparisonRow, ...]:
+        """The rows that make a run fail."""
+        return tuple(row for row in self.rows if is_failure(row))
+
+    def summary(self) -> dict[str, int]:
+        """Verdict -> number of rows."""
+        return dict(Counter(row.verdict for row in self.rows))
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per path, phase and quantity, with the columns of `ComparisonRow`."""
+        from .report.frame import comparison_frame
+
+        return comparison_frame(self.rows)
+
+    def __str__(self) -> str:
+        from .report.terminal import comparison_text
+
+        return comparison_text(self)
+
+
+def is_failure(row: ComparisonRow) -> bool:
+    """Whether a row speaks against torchtally itself rather than against a claim or a known defect."""
+    if row.verdict == "contradicted":
+        return row.wrong not in ("claim", "FlopCounterMode (known defect)")
+    return row.verdict == "unexplained"
+
+
+def compare_layers(ledger: Ledger, trace: Trace, layers: Mapping[str, Layer]) -> Comparison:
+    """Each module's closed form, on the inputs that the run gave it, against what was counted there."""
+    from .expectation import from_observed_inputs
+
+    theory, not_compared = from_observed_inputs(ledger, trace, layers)
+    return Comparison(
+        rows=tuple(compare_statements(theory=theory, count=from_ledger(ledger), layers=layers)),
+        not_compared=not_compared,
+    )
+
+
+def compare_statements(
+    *,
+    theory: Statements,
+    count: Statements,
+    measured: Statements | None = None,
+    dispatcher: Statements | None = None,
+    layers: Mapping[str, Layer],
+) -> Iterable[ComparisonRow]:
+    """Judge every quantity that theory states. The dispatcher's count makes rows of its own, after ours."""
+    for (path, phase), quantities in theory.items():
+        counted = count.get((path, phase), {})
+        held = (measured or {}).get((path, phase), {})
+        seen = (dispatcher or {}).get((path, phase), {})
+        for quantity, value in quantities.items():
+            said: dict[Witness, Value | None] = {
+                "theory": value,
+                "count": counted.get(quantity),
+                "measured": held.get(quantity),
+                "FlopCounterMode": seen.get(quantity),
+            }
+            if all(figure is None for figure in said.values()):
+                continue
+            defect = known_defect(layers.get(path), phase)
+            judgement = judge(said, known_defect=defect)
+            yield _row(path, phase, quantity, said, judgement, defect)
+
+
+def _row(
+    path: str,
+    phase: Phase,
+    quantity: str,
+    said: Mapping[Witness, Value | None],
+    judgement: Judgement,
+    defect: str | None,
+) -> ComparisonRow:
+    wrong = ", ".join(judgement.wrong) or None
+    if wrong == "FlopCounterMode" and defect:
+        wrong = "FlopCounterMode (known defect)"
+    outside = said["measured"] if said["measured"] is not None else said["FlopCounterMode"]
+    return ComparisonRow(
+        path=path,
+        phase=phase,
+        quantity=quantity,
+        theory=said["theory"],
+        count=said["count"],
+        measured=outside,
+        verdict=judgement.verdict,
+        wrong=wrong,
+        reason=judgement.reason,
+    )
+
+
+# What each witness says -----------------------------------------------------------------------------------------------
+
+
+def from_ledger(ledger: Ledger) -> Statements:
+    """The counts of a run."""
+    return {(row.path, row.phase): _quantities(row) for row in ledger.rows}
+
+
+def _quantities(row: Row) -> dict[str, Value | None]:
+    common: dict[str, Value | None] = {
+        "flops": row.flops,
+        "matmul_flops": row.matmul_flops,
+    }
+    if row.phase == "backward":
+        return common | {
+            "bias_flops": row.bias_flops,
+            "gradient_shape": row.input_shape,
+            "output_gradient_shape": row.output_shape,
+            "gradient_bytes": row.gradient_bytes,
+            "parameter_gradient_bytes": row.parameter_gradient_bytes,
+        }
+    return common | {
+        "input_shape": row.input_shape,
+        "output_shape": row.output_shape,
+        "parameters": row.parameters,
+        "parameter_bytes": row.parameter_bytes,
+        "activation_bytes": row.activation_bytes,
+    }
+
+
+def from_prediction(prediction: Prediction) -> Statements:
+    """A chain's closed forms, from the network's input alone: nothing of the run is used."""
+    statements: dict[Place, dict[str, Value | None]] = {}
+    for layer in prediction:
+        statements[layer.path, "forward"] = {
+            "input_shape": layer.input.shape,
+            "output_shape": layer.output.shape,
+            "parameters": layer.parameters,
+            "parameter_bytes": layer.parameter_bytes,
+            "activation_bytes": layer.activation_bytes,
+            "flops": layer.forward.flops,
+            "matmul_flops": layer.forward.matmul_flops,
+        }
+        if layer.backward is not None:
+            total = layer.backward.total
+            gradient = layer.backward.input_gradients[0]
+            statements[layer.path, "backward"] = {
+                "gradient_shape": gradient.shape if gradient else None,
+                "output_gradient_shape": layer.output.shape,
+                "gradient_bytes": layer.backward.gradient_bytes,
+                "parameter_gradient_bytes": layer.backward.parameter_gradient_bytes,
+                "flops": total.flops,
+                "matmul_flops": total.matmul_flops,
+                "bias_flops": total.bias_flops,
+            }
+    return statements
+
+
+def from_storages(storages: Storages) -> Statements:
+    """What the allocator holds for real tensors. A module that got no gradient for its input holds 0 bytes of one."""
+    statements: dict[Place, dict[str, Value | None]] = {}
+    for path, output in storages.outputs.items():
+        statements[path, "forward"] = {
+            "output_shape": output.shape,
+            "activation_bytes": output.bytes,
+            "parameter_bytes": storages.parameter_bytes[path],
+        }
+        arrived = storages.output_gradients.get(path)
+        if arrived is not None:
+            gradient = storages.input_gradients.get(path)
+            statements[path, "backward"] = {
+                "output_gradient_shape": arrived.shape,
+                "gradient_shape": gradient.shape if gradient else None,
+                "gradient_bytes": gradient.bytes if gradient else 0,
+                "parameter_gradient_bytes": storages.parameter_gradient_bytes[path],
+            }
+    return statements
+
+
+def from_dispatcher(counts: Mapping[tuple[str, str], int], paths: Iterable[str]) -> Statements:
+    """FlopCounterMode's figures for these leaf paths; it knows products only, and a path without any has none."""
+    phases: tuple[Phase, ...] = ("forward", "backward")
+    return {
+        (path, phase): {"matmul_flops": counts[path, phase]}
+        for path in paths
+        for phase in phases
+        if (path, phase) in counts
+    }

@@ -1,0 +1,105 @@
+"""The audit for a terminal: what does not simply agree, findings with one cause together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+
+from ..audit.walkthrough import Audit, ClaimRow
+from ..verdict import Verdict
+from .terminal import ORDER, STYLES, layer_table, new_table, text
+from .units import value_text
+
+# line, layer and phase, quantity, claimed, run, arithmetic: together they leave room for a frame in 100 columns.
+_WIDTHS = (4, 25, 26, 17, 14, 8)
+
+_TITLES: dict[Verdict, str] = {
+    "unexplained": "Unexplained: no two witnesses agree against the rest",
+    "contradicted": "Contradicted by the run",
+    "not measured": "Not measured yet, and what it would take",
+    "within": "Within tolerance",
+    "agrees": "Agrees",
+}
+
+
+def audit_view(audit: Audit, *, everything: bool = False) -> RenderableType:
+    """The summary, then what does not simply agree; with `everything`, all rows."""
+    shown = [entry for entry in audit.claims if everything or _notable(entry)]
+    layers = [row for row in audit.layers if everything or row.verdict != "agrees"]
+    parts: list[RenderableType] = [text(_where(audit), "bold"), _summary(audit)]
+    for verdict in ORDER:
+        entries = [entry for entry in shown if entry.row.verdict == verdict]
+        if entries:
+            parts += [
+                "",
+                text(f"{_TITLES[verdict]} ({len(entries)})", f"bold {STYLES[verdict]}"),
+                *_findings(entries),
+            ]
+    if layers:
+        parts += ["", layer_table(layers, title="Layers: theory against the run")]
+    parts += ["", text(_conclusion(audit), "bold green" if audit.ok else "bold red")]
+    return Group(*parts)
+
+
+def _notable(entry: ClaimRow) -> bool:
+    return entry.row.verdict not in ("agrees", "within") or entry.row.arithmetic in ("drift", "wrong")
+
+
+def _where(audit: Audit) -> str:
+    facts, seen = audit.environment, audit.observed
+    height, width = seen.config.resolution
+    device = facts.get("device_name", facts["device"])
+    return (
+        f"CNN, N = {seen.batch_size}, {seen.config.in_channels}x{height}x{width}, forward and backward, on {device}, "
+        f"torch {facts['torch']}"
+    )
+
+
+def _summary(audit: Audit) -> Table:
+    table = new_table(("verdict", False), ("claims", True), ("layers", True))
+    for verdict in reversed(ORDER):
+        claims = sum(entry.row.verdict == verdict for entry in audit.claims)
+        layers = sum(row.verdict == verdict for row in audit.layers)
+        if claims or layers:
+            table.add_row(text(verdict, STYLES[verdict]), str(claims), str(layers))
+    return table
+
+
+def _findings(entries: Sequence[ClaimRow]) -> Iterable[RenderableType]:
+    """Claims with one cause stand together above it."""
+    by_cause: dict[str, list[ClaimRow]] = {}
+    for entry in entries:
+        by_cause.setdefault(entry.cause, []).append(entry)
+    for cause, together in by_cause.items():
+        grid = Table.grid(padding=(0, 1))
+        for width in _WIDTHS:
+            grid.add_column(width=width, overflow="fold")
+        for entry in together:
+            grid.add_row(*(text(cell) for cell in _cells(entry)))
+        yield Padding(grid, (1, 0, 0, 0) if cause else 0)
+        if cause:
+            yield Padding(text(cause, "italic"), (0, 0, 0, 5))
+
+
+def _cells(entry: ClaimRow) -> tuple[str, ...]:
+    row = entry.row
+    run = row.count if row.count is not None else row.measured
+    quantity = "" if row.quantity == "rule" else row.quantity.replace("_", " ")
+    return (
+        str(entry.claim.line),
+        f"{row.path or 'network'} {row.phase}".strip(),
+        quantity or "rule",
+        str(row.claim),
+        value_text(run),
+        row.arithmetic or "",
+    )
+
+
+def _conclusion(audit: Audit) -> str:
+    if audit.ok:
+        return "Theory, count and storage tally. What is contradicted is the document's, or a listed defect."
+    names = ", ".join(f"{row.path or 'network'} {row.phase} {row.quantity}" for row in audit.failures[:5])
+    return f"{len(audit.failures)} rows do not tally: {names}"

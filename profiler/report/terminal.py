@@ -1,0 +1,199 @@
+"""Tables for a terminal. Written with rich, which measures the terminal, wraps, and honours NO_COLOR and pipes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ..ledger import Ledger, Row
+from ..verdict import Verdict
+from .units import bytes_text, count_text, flops_text, shape_text, value_text
+
+if TYPE_CHECKING:
+    from ..compare import Comparison, ComparisonRow
+
+WIDTH = 100  # of what is not drawn on a terminal
+
+STYLES: dict[Verdict, str] = {
+    "agrees": "green",
+    "within": "green",
+    "contradicted": "yellow",
+    "unexplained": "bold red",
+    "not measured": "dim",
+}
+ORDER: tuple[Verdict, ...] = ("unexplained", "contradicted", "not measured", "within", "agrees")
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal, or `WIDTH` where it is none."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=WIDTH)
+
+
+def plain_text(content: RenderableType, width: int = WIDTH) -> str:
+    """The same without colour, for `str()`."""
+    buffer = io.StringIO()
+    Console(file=buffer, width=width, highlight=False, color_system=None).print(content)
+    return buffer.getvalue().rstrip("\n")
+
+
+def new_table(*columns: tuple[str, bool], title: str | None = None) -> Table:
+    """Columns by name; True for those aligned right, as numbers are."""
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        padding=(0, 1),
+    )
+    for name, right in columns:
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    return table
+
+
+def text(words: str, style: str = "") -> Text:
+    """Names and reasons are data, never markup."""
+    return Text(words, style=style)
+
+
+# A run ----------------------------------------------------------------------------------------------------------------
+
+
+def ledger_text(ledger: Ledger) -> str:
+    """The ledger as a table, one line per module, with totals and coverage."""
+    return plain_text(ledger_view(ledger))
+
+
+def ledger_view(ledger: Ledger) -> RenderableType:
+    """Modules in order, forward and backward side by side; work outside any module below them."""
+    table = new_table(
+        ("module", False),
+        ("type", False),
+        ("output", False),
+        ("parameters", True),
+        ("activations", True),
+        ("forward FLOPs", True),
+        ("backward FLOPs", True),
+    )
+    backward = {row.path: row for row in ledger.rows if row.phase == "backward"}
+    for row in ledger.rows:
+        if row.phase == "forward":
+            table.add_row(*_module_cells(row, backward.get(row.path)))
+    table.add_section()
+    table.add_row(*_total_cells(ledger), style="bold")
+    return Group(table, *_apart(ledger), *_coverage(ledger))
+
+
+def _module_cells(row: Row, backward: Row | None) -> list[Text]:
+    depth = row.path.count(".") + 1 if row.path else 0
+    name = row.path.rpartition(".")[2] or "(model)"
+    return [
+        text("  " * depth + name),
+        text(row.type),
+        text(shape_text(row.output_shape)),
+        text(count_text(row.parameters) if row.parameters else ""),
+        text(bytes_text(row.activation_bytes) if row.activation_bytes else ""),
+        text(_flops(row)),
+        text(_flops(backward)),
+    ]
+
+
+def _flops(row: Row | None) -> str:
+    if row is None or row.flops is None:
+        return ""
+    bound = ">= " if row.unpriced else ""
+    return bound + flops_text(row.flops) if row.flops or row.unpriced else ""
+
+
+def _total_cells(ledger: Ledger) -> list[Text]:
+    totals = ledger.totals
+    bound = ">= " if ledger.coverage.unpriced else ""
+    return [
+        text("total"),
+        text(""),
+        text(""),
+        text(count_text(totals["parameters"])),
+        text(bytes_text(totals.get("activation_bytes"))),
+        text(bound + flops_text(totals["forward_flops"]) if "forward_flops" in totals else ""),
+        text(bound + flops_text(totals["backward_flops"]) if "backward_flops" in totals else ""),
+    ]
+
+
+def _apart(ledger: Ledger) -> Iterable[Text]:
+    """Phases that are in neither total."""
+    apart = {
+        phase: ledger.totals[f"{phase}_flops"]
+        for phase in ("recompute", "loss", "accumulation", "optimizer", "outside")
+        if ledger.totals.get(f"{phase}_flops")
+    }
+    if apart:
+        yield text("apart: " + ", ".join(f"{phase} {flops_text(flops)}" for phase, flops in apart.items()))
+    yield text("1 multiply-add = 2 FLOPs", "dim")
+
+
+def _coverage(ledger: Ledger) -> Iterable[Text]:
+    for entry in ledger.coverage.unpriced:
+        yield text(
+            f"unpriced: {entry.operator}, {entry.calls} calls, {bytes_text(entry.bytes)} in and out, in "
+            + ", ".join(path or "(model)" for path in entry.paths[:3]),
+            "yellow",
+        )
+    for note in ledger.coverage.notes:
+        yield text(f"note: {note}", "yellow")
+
+
+# A comparison ---------------------------------------------------------------------------------------------------------
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """The summary, and every row that does not simply agree."""
+    return plain_text(comparison_view(comparison))
+
+
+def comparison_view(comparison: Comparison) -> RenderableType:
+    parts: list[RenderableType] = [text(summary_line(comparison.summary()), "bold")]
+    rows = [row for row in comparison.rows if row.verdict != "agrees"]
+    if rows:
+        parts.append(layer_table(rows))
+    for path, why in comparison.not_compared.items():
+        parts.append(text(f"not compared: {path or '(model)'}: {why}", "dim"))
+    return Group(*parts)
+
+
+def summary_line(summary: dict[str, int]) -> str:
+    """783 agree, 45 contradicted, ..."""
+    said = [f"{summary[verdict]} {verdict}" for verdict in reversed(ORDER) if summary.get(verdict)]
+    return ", ".join(said) or "nothing was compared"
+
+
+def layer_table(rows: Sequence[ComparisonRow], title: str | None = None) -> Table:
+    """Witnesses side by side."""
+    table = new_table(
+        ("layer", False),
+        ("phase", False),
+        ("quantity", False),
+        ("theory", True),
+        ("count", True),
+        ("measured", True),
+        ("verdict", False),
+        ("why", False),
+        title=title,
+    )
+    for row in rows:
+        figures = (row.theory, row.count, row.measured)
+        table.add_row(
+            text(row.path or "(model)"),
+            text(row.phase),
+            text(row.quantity),
+            *(text(value_text(figure)) for figure in figures),
+            text(row.verdict, STYLES[row.verdict]),
+            text(" ".join(filter(None, (f"[{row.wrong} errs]" if row.wrong else "", row.reason)))),
+        )
+    return table
