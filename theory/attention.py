@@ -8,7 +8,6 @@ counted as if all scores were computed, as dense kernels do.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from typing import ClassVar, Literal
 
 from .cost import SOFTMAX_FLOPS_PER_ELEMENT, ZERO, Cost
@@ -64,13 +63,24 @@ class ScaledDotProductAttention(Parameterless):
         scores = self.scores(*inputs).elements
         return Cost.matmul(scores * query.shape[-1]), Cost.matmul(scores * value.shape[-1])
 
+    def _keys(self, *inputs: TensorSpec) -> tuple[TensorSpec, TensorSpec]:
+        """Keys and values with as many heads as the queries: repeated, where they have fewer."""
+        query, key, value = inputs
+        key, value = (spec.with_shape(*query.shape[:-2], *spec.shape[-2:]) for spec in (key, value))
+        return key, value
+
     def _scaling(self, *inputs: TensorSpec) -> tuple[Cost, Cost]:
-        """Of the queries and of the keys (after heads are repeated): one multiplication per element."""
-        query, key, _ = inputs
+        """Of the queries and of the keys: one multiplication per element."""
         if self.fused:
             return ZERO, ZERO
-        keys = prod(query.shape[:-2]) * key.shape[-2] * key.shape[-1] if self.scaled == "both" else 0
-        return Cost.elementwise(query.elements), Cost.elementwise(keys)
+        keys = self._keys(*inputs)[0].elements if self.scaled == "both" else 0
+        return Cost.elementwise(inputs[0].elements), Cost.elementwise(keys)
+
+    def _sums(self, *inputs: TensorSpec) -> tuple[Cost, Cost]:
+        """Of the gradients of repeated keys and values, over the repetitions: one addition per element."""
+        pairs = zip(inputs[1:], self._keys(*inputs), strict=True)
+        key, value = (0 if self.fused or one == many else many.elements for one, many in pairs)
+        return Cost.elementwise(key), Cost.elementwise(value)
 
     def _dropout(self) -> Dropout:
         return Dropout(p=0.0 if self.fused else self.dropout, training=self.training)
@@ -94,24 +104,25 @@ class ScaledDotProductAttention(Parameterless):
     ) -> Backward:
         """With P the probabilities: dV = P^T dY; dP = dY V^T, through the softmax to dS; dQ = dS K, dK = dS^T Q.
 
-        dV and dP cost what P V does, dQ and dK what Q K^T does. A fused kernel does all four, and Q K^T
-        again.
+        dV and dP cost what P V does, dQ and dK what Q K^T does. A fused kernel does all, and Q K^T again.
         """
         flags = wants(needs_input_grad, inputs)
-        for_query, for_key, for_value = (flag or (self.fused and any(flags)) for flag in flags)
         scores = self.scores(*inputs)
+        for_query, for_key, for_value = (flag or (self.fused and any(flags)) for flag in flags)
         first, second = self._products(*inputs)
         scaled_query, scaled_key = self._scaling(*inputs)
+        summed_key, summed_value = self._sums(*inputs)
         softmax = Cost.elementwise(scores.elements, SOFTMAX_FLOPS_PER_ELEMENT)
-        cost = second * for_value + (first + scaled_query) * for_query + (first + scaled_key) * for_key
+        cost = (first + scaled_query) * for_query + (first + scaled_key + summed_key) * for_key
+        cost += (second + summed_value) * for_value
         if for_query or for_key:
-            cost += second + softmax
-        if any(flags):
-            cost += first * self.fused + self._dropout().input_gradient(scores) * (for_query or for_key)
+            cost += second + softmax + self._dropout().input_gradient(scores)
+        if self.fused and any(flags):
+            cost += first
         return Backward(input_gradients=gradients(flags, inputs), input=cost)
 
     def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
-        """Fused: the inputs, the output and a float32 log-sum per query. Else scaled copies, values, probabilities.
+        """Fused: the inputs, the output, a float32 log-sum per query. Else scaled or repeated copies and the scores.
 
         With dropout, the mask and the thinned probabilities too.
         """
@@ -121,13 +132,14 @@ class ScaledDotProductAttention(Parameterless):
             sums = TensorSpec(query.shape[:-1], "float32")
             kept = tuple(Saved("input", spec) for spec in inputs)
             return (*kept, Saved("output", self.output(*inputs)), Saved("statistics", sums))
-        copies = (query, key) if self.scaled == "both" else (query,)
-        keys = () if self.scaled == "both" else (Saved("input", key),)
-        thinned = (*self._dropout().saved(scores), Saved("intermediate", scores))
+        keys, values = self._keys(*inputs)
+        copied = self.scaled == "both" or keys != key
+        dropout = self._dropout()
+        thinned = (*dropout.saved(scores), Saved("intermediate", scores)) if dropout.works else ()
         return (
-            *(Saved("intermediate", spec) for spec in copies),
-            *keys,
-            Saved("input", value),
+            Saved("intermediate", query),
+            Saved("intermediate" if copied else "input", keys),
+            Saved("intermediate" if values != value else "input", values),
             Saved("intermediate", scores),
-            *(thinned if self._dropout().works else ()),
+            *thinned,
         )

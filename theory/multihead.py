@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from .attention import ScaledDotProductAttention
 from .cost import ZERO, Cost
 from .dense import Linear
-from .layer import Backward, Parameter, Saved, ShapeError, at_least_one, gradients, trained, wants
+from .layer import Backward, Parameter, Role, Saved, ShapeError, at_least_one, gradients, trained, wants
 from .tensor import TensorSpec
+
+_T = TypeVar("_T")
+
+
+def _spread(given: tuple[_T, ...]) -> tuple[_T, _T, _T]:
+    """One thing per query, key and value, of one for all, one for query and one for memory, or three."""
+    if not 1 <= len(given) <= 3:
+        raise ShapeError(f"MultiheadAttention takes one to three inputs, got {len(given)}")
+    return given[0], given[len(given) > 1], given[-1]
+
+
+# What is the core's output is in between for the layer.
+_INNER: dict[Role, Role] = {"output": "intermediate"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class MultiheadAttention:
-    """`torch.nn.MultiheadAttention`. One input x is self-attention, x for all three; else query, key and value.
+    """`torch.nn.MultiheadAttention`. Inputs are x (self-attention), query and memory (key and value), or all three.
 
     Shapes are (L, N, E), or (N, L, E) with `batch_first`, or (L, E); keys and values have S in place of L,
     and `kdim`, `vdim` features. `need_weights`, PyTorch's default, keeps the scores, and means them over the
@@ -77,9 +90,7 @@ class MultiheadAttention:
 
     def _three(self, inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, TensorSpec, TensorSpec]:
         """Query, key and value. Raises ShapeError where they do not fit the layer, or one another."""
-        if len(inputs) not in (1, 3):
-            raise ShapeError(f"MultiheadAttention takes one input, or query, key and value; got {len(inputs)}")
-        query, key, value = inputs * 3 if len(inputs) == 1 else inputs
+        query, key, value = _spread(inputs)
         shapes = f"query {query.shape}, key {key.shape}, value {value.shape}"
         if len({len(spec.shape) for spec in (query, key, value)}) > 1 or len(query.shape) not in (2, 3):
             raise ShapeError(f"MultiheadAttention takes two or three dimensions, alike for all: {shapes}")
@@ -158,7 +169,7 @@ class MultiheadAttention:
         `bias_v` are repeated for each sequence, so their gradients are sums: N*E additions each.
         """
         flags = wants(needs_input_grad, inputs)
-        three = flags * 3 if len(inputs) == 1 else flags
+        three = _spread(flags)
         received = trained(self.parameters, needs_weight_grad, needs_bias_grad)
         biases = self.bias and needs_bias_grad
         extra = self.add_bias_kv and needs_bias_grad
@@ -181,12 +192,24 @@ class MultiheadAttention:
         )
 
     def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
-        """The inputs, what attention keeps of the projected ones, and the output projection's input."""
+        """The inputs, what attention keeps of the projected ones, and the output projection's input.
+
+        Inputs that are one tensor are projected by one product: keeping a part of its result keeps all of it.
+        """
         *core, _ = self._core_inputs(inputs)
-        kept = (
-            Saved("intermediate" if saved.role in ("input", "output") else saved.role, saved.tensor)
-            for saved in self._core().saved(*core)
-        )
-        # A fused kernel's output is the projection's input: the same memory, kept once.
-        projected = () if self.fused else (Saved("intermediate", self.output(*inputs)),)
-        return (*(Saved("input", x) for x in inputs), *kept, *projected)
+        kept = self._core().saved(*core)
+        parts, rest = kept[:3], [*kept[3:]]
+        # A fused kernel's output is the output projection's input: the same memory, listed once.
+        if not self.fused:
+            rest.append(Saved("intermediate", self.output(*inputs)))
+        found = [Saved("input", x) for x in inputs]
+        joint = {1: (0, 1, 2), 2: (1, 2), 3: ()}[len(inputs)]
+        appended = self.add_bias_kv or self.add_zero_attn
+        views = [at for at in joint if parts[at].role == "input" and not (appended and at > 0)]
+        if views:
+            projected = self._three(inputs)[joint[0]]
+            found.append(
+                Saved("intermediate", projected.with_shape(*projected.shape[:-1], self.embed_dim * len(joint)))
+            )
+        found += [Saved("intermediate", part.tensor) for at, part in enumerate(parts) if at not in views]
+        return (*found, *(Saved(_INNER.get(saved.role, saved.role), saved.tensor) for saved in rest))

@@ -18,6 +18,7 @@ from ..ledger import Ledger, Row
 from ..pricing import PRICES
 from ..records import CallFacts, OperatorFacts, ParameterFacts
 from ..verdict import Value
+from .on_paper import NONE
 from .runs import Observed, adam_state_bytes, count_variants, parameters_of
 
 # Module type -> the walkthrough's kinds of layer.
@@ -123,7 +124,7 @@ class RunWitness:
             held = storages.outputs[path]
             return held.shape if claim.quantity == "output_shape" else held.bytes
         if claim.quantity in ("gradient_shape", "gradient_bytes") and path in storages.output_gradients:
-            absent: Value = "none" if claim.quantity == "gradient_shape" else 0
+            absent: Value = NONE if claim.quantity == "gradient_shape" else 0
             if path not in gradients:
                 return absent
             return gradients[path].shape if claim.quantity == "gradient_shape" else gradients[path].bytes
@@ -271,7 +272,7 @@ _LAYER: dict[str, Callable[[_LayerFacts], Value | None]] = {
     "flops_per_channel": lambda facts: (facts.forward.flops or 0) // facts.call.outputs[0].shape[1],
     "multiplications_per_output": _multiply_adds,
     "multiply_adds_per_output": _multiply_adds,
-    "gradient_shape": _of_gradient("input", "0", "shape", "none"),
+    "gradient_shape": _of_gradient("input", "0", "shape", NONE),
     "gradient_elements": _of_gradient("input", "0", "elements", 0),
     "gradient_bytes": lambda facts: facts.backward.gradient_bytes,
     "output_gradient_shape": _of_gradient("output", "0", "shape", None),
@@ -288,6 +289,10 @@ _LAYER: dict[str, Callable[[_LayerFacts], Value | None]] = {
     "weight_gradient_flops": lambda facts: facts.product_flops(facts.held("weight").tensor.shape),  # type: ignore[union-attr]
     "input_gradient_flops": lambda facts: facts.product_flops(facts.call.inputs[0].shape),
     "bias_gradient_flops": _bias_gradient_flops,
+    "parameter_gradient_elements": lambda facts: sum(
+        g.tensor.elements for g in facts.trace.gradients if (g.path, g.of) == (facts.path, "parameter")
+    ),
+    "backward_to_forward_flops": lambda facts: Fraction(facts.backward.flops or 0, facts.forward.flops or 1),
     "weight_gradient_left_shape": lambda facts: _weight_product(facts)[0].shape,
     "weight_gradient_right_shape": lambda facts: _weight_product(facts)[1].shape,
     "input_gradient_left_shape": lambda facts: _input_product(facts)[0].shape,

@@ -25,6 +25,7 @@ PRODUCTS = {"mm": (0, 1), "bmm": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2)}
 # Five per element, of the operand at that place.
 FIVE = {
     "_softmax": 0,
+    "_safe_softmax": 0,
     "_softmax_backward_data": 0,
     "_log_softmax": 0,
     "_log_softmax_backward_data": 0,

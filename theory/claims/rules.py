@@ -2,7 +2,7 @@
 
 The rules are its formulas, which are the closed forms of `theory`, under its settings: 32 RGB images of
 32 x 32 in float32, and a gradient of the images themselves, as it counts one for Conv1. Only its own ways of
-adding up are written here. Nothing here sees what is printed: a rule gets a layer and a phase.
+adding up are written here. Nothing here sees what is printed: a rule gets a step, a layer and a phase.
 """
 
 from __future__ import annotations
@@ -42,44 +42,49 @@ BATCHNORM_STEPS = {
     "scale and shift": ("multiply", "add"),
 }
 
-Rule = Callable[[str, Phase], Own]
+Rule = Callable[[Prediction, str, Phase], Own]
 
 
 def by_own_rules(claim: Claim) -> Own:
     """The exact figure that follows from the walkthrough's own rules; None for a statement without one."""
-    figure = OWN_RULES[claim.quantity](claim.layer, claim.phase)
+    return read(OWN_RULES[claim.quantity], NETWORK, claim)
+
+
+def read(rule: Rule, step: Prediction, claim: Claim) -> Own:
+    """What a rule finds in a step for the layer and phase of a claim; the claim's figure is not seen."""
+    figure = rule(step, claim.layer, claim.phase)
     return whole(figure) if isinstance(figure, Fraction) else figure
 
 
-def rows(layer: str) -> tuple[LayerPrediction, ...]:
+def rows(layer: str, step: Prediction = NETWORK) -> tuple[LayerPrediction, ...]:
     """The rows of a layer, a block, a kind (`kind:pooling`) or the network (""). Raises KeyError for none."""
     if layer == "input":
         return INPUT.rows
     kind = layer.removeprefix(KIND)
-    found = tuple(row for row in NETWORK if (row.kind == kind if layer.startswith(KIND) else within(row.path, layer)))
+    found = tuple(row for row in step if (row.kind == kind if layer.startswith(KIND) else within(row.path, layer)))
     if not found:
         raise KeyError(f"the walkthrough's network has no layer {layer!r}")
     return found
 
 
-def _of_row(read: Callable[[LayerPrediction], Own]) -> Rule:
+def of_row(find: Callable[[LayerPrediction], Own]) -> Rule:
     """A rule about a single layer."""
 
-    def rule(layer: str, phase: Phase) -> Own:
-        (row,) = rows(layer)
-        return read(row)
+    def rule(step: Prediction, layer: str, phase: Phase) -> Own:
+        (row,) = rows(layer, step)
+        return find(row)
 
     return rule
 
 
-def _of_totals(read: Callable[[Totals], Number]) -> Rule:
+def of_totals(find: Callable[[Totals], Number]) -> Rule:
     """A rule about a sum over layers, the same in each phase."""
-    return lambda layer, phase: read(total(rows(layer)))
+    return lambda step, layer, phase: find(total(rows(layer, step)))
 
 
-def _of_network(read: Callable[[], Number]) -> Rule:
+def _of_network(find: Callable[[], Number]) -> Rule:
     """A rule about the network as a whole."""
-    return lambda layer, phase: read()
+    return lambda step, layer, phase: find()
 
 
 def _parameter(row: LayerPrediction, name: str) -> Parameter:
@@ -88,11 +93,11 @@ def _parameter(row: LayerPrediction, name: str) -> Parameter:
 
 
 def _elements(name: str) -> Rule:
-    return _of_row(lambda row: _parameter(row, name).elements)
+    return of_row(lambda row: _parameter(row, name).elements)
 
 
 def _nbytes(name: str) -> Rule:
-    return _of_row(lambda row: _parameter(row, name).nbytes)
+    return of_row(lambda row: _parameter(row, name).nbytes)
 
 
 def _weight_shape(row: LayerPrediction) -> Shape:
@@ -153,87 +158,87 @@ def _flops_per_element(row: LayerPrediction) -> Number:
     return _per_output(row)
 
 
-def _flops(layer: str, phase: Phase) -> int:
-    sums = total(rows(layer))
+def _flops(step: Prediction, layer: str, phase: Phase) -> int:
+    sums = total(rows(layer, step))
     return {"forward": sums.forward_flops, "backward": sums.backward_flops}.get(phase, sums.flops)
 
 
-def _flops_share(layer: str, phase: Phase) -> Fraction:
+def _flops_share(step: Prediction, layer: str, phase: Phase) -> Fraction:
     """Of a phase in the step; of anything else in its phase."""
-    return Fraction(100 * _flops(layer, phase), _flops("", phase if layer else "training"))
+    return Fraction(100 * _flops(step, layer, phase), _flops(step, "", phase if layer else "training"))
 
 
-def _backward_to_forward(layer: str, phase: Phase) -> Fraction:
-    return Fraction(_flops(layer, "backward"), _flops(layer, "forward"))
+def _backward_to_forward(step: Prediction, layer: str, phase: Phase) -> Fraction:
+    return Fraction(_flops(step, layer, "backward"), _flops(step, layer, "forward"))
 
 
-def _parameter_bytes(layer: str, phase: Phase) -> int:
+def _parameter_bytes(step: Prediction, layer: str, phase: Phase) -> int:
     """Its training total holds the parameters twice: once for forward, once for backward."""
-    return total(rows(layer)).parameter_bytes * (2 if phase == "training" else 1)
+    return total(rows(layer, step)).parameter_bytes * (2 if phase == "training" else 1)
 
 
-def _memory_bytes(layer: str, phase: Phase) -> int:
+def _memory_bytes(step: Prediction, layer: str, phase: Phase) -> int:
     """Forward: activations and parameters; backward: all gradients and the parameters; training: both."""
-    sums = total(rows(layer))
+    sums = total(rows(layer, step))
     forward = sums.activation_bytes + sums.parameter_bytes
     backward = sums.gradient_bytes + sums.parameter_bytes + sums.parameter_gradient_bytes
     return {"forward": forward, "backward": backward}.get(phase, forward + backward)
 
 
 OWN_RULES: Mapping[str, Rule] = {
-    "input_shape": _of_row(lambda row: row.input.shape),
-    "output_shape": _of_row(lambda row: row.output.shape),
-    "output_spatial_size": _of_row(_output_spatial_size),
-    "weight_shape": _of_row(_weight_shape),
-    "gradient_shape": _of_row(_gradient_shape),
-    "output_gradient_shape": _of_row(lambda row: row.output.shape),
-    "weight_gradient_shape": _of_row(_weight_shape),
-    "bias_gradient_shape": _of_row(lambda row: _parameter(row, "bias").shape),
-    "weight_gradient_left_shape": _of_row(lambda row: _transposed(row.input.shape)),
-    "weight_gradient_right_shape": _of_row(lambda row: row.output.shape),
-    "input_gradient_left_shape": _of_row(lambda row: row.output.shape),
-    "input_gradient_right_shape": _of_row(lambda row: _transposed(_weight_shape(row))),
-    "output_height": _of_row(lambda row: row.output.shape[2]),
-    "output_width": _of_row(lambda row: row.output.shape[3]),
-    "window_travel": _of_row(_window_travel),
-    "window_elements": _of_row(_per_output),
-    "elements": _of_row(lambda row: row.output.elements),
-    "activation_bytes": _of_totals(lambda sums: sums.activation_bytes),
+    "input_shape": of_row(lambda row: row.input.shape),
+    "output_shape": of_row(lambda row: row.output.shape),
+    "output_spatial_size": of_row(_output_spatial_size),
+    "weight_shape": of_row(_weight_shape),
+    "gradient_shape": of_row(_gradient_shape),
+    "output_gradient_shape": of_row(lambda row: row.output.shape),
+    "weight_gradient_shape": of_row(_weight_shape),
+    "bias_gradient_shape": of_row(lambda row: _parameter(row, "bias").shape),
+    "weight_gradient_left_shape": of_row(lambda row: _transposed(row.input.shape)),
+    "weight_gradient_right_shape": of_row(lambda row: row.output.shape),
+    "input_gradient_left_shape": of_row(lambda row: row.output.shape),
+    "input_gradient_right_shape": of_row(lambda row: _transposed(_weight_shape(row))),
+    "output_height": of_row(lambda row: row.output.shape[2]),
+    "output_width": of_row(lambda row: row.output.shape[3]),
+    "window_travel": of_row(_window_travel),
+    "window_elements": of_row(_per_output),
+    "elements": of_row(lambda row: row.output.elements),
+    "activation_bytes": of_totals(lambda sums: sums.activation_bytes),
     "itemsize": _of_network(lambda: IMAGES.itemsize),
     "weights": _elements("weight"),
     "biases": _elements("bias"),
-    "parameters": _of_totals(lambda sums: sums.parameters),
+    "parameters": of_totals(lambda sums: sums.parameters),
     "parameter_bytes": _parameter_bytes,
     "running_mean": _elements("running_mean"),
     "running_var": _elements("running_var"),
-    "gradient_elements": _of_row(lambda row: row.input.elements),
-    "gradient_bytes": _of_totals(lambda sums: sums.gradient_bytes),
+    "gradient_elements": of_row(lambda row: row.input.elements),
+    "gradient_bytes": of_totals(lambda sums: sums.gradient_bytes),
     "weight_gradient_elements": _elements("weight"),
     "weight_gradient_bytes": _nbytes("weight"),
     "bias_gradient_elements": _elements("bias"),
     "bias_gradient_bytes": _nbytes("bias"),
-    "parameter_gradient_elements": _of_row(
+    "parameter_gradient_elements": of_row(
         lambda row: sum(each.elements for each in _backward(row).parameter_gradients)
     ),
-    "parameter_gradient_bytes": _of_totals(lambda sums: sums.parameter_gradient_bytes),
-    "all_gradient_bytes": _of_totals(lambda sums: sums.gradient_bytes + sums.parameter_gradient_bytes),
-    "activation_and_gradient_bytes": _of_totals(lambda sums: sums.activation_bytes + sums.gradient_bytes),
+    "parameter_gradient_bytes": of_totals(lambda sums: sums.parameter_gradient_bytes),
+    "all_gradient_bytes": of_totals(lambda sums: sums.gradient_bytes + sums.parameter_gradient_bytes),
+    "activation_and_gradient_bytes": of_totals(lambda sums: sums.activation_bytes + sums.gradient_bytes),
     "memory_bytes": _memory_bytes,
     "flops": _flops,
-    "weight_gradient_flops": _of_row(lambda row: _backward(row).weight.flops),
-    "bias_gradient_flops": _of_row(lambda row: _backward(row).bias.flops),
-    "input_gradient_flops": _of_row(lambda row: _backward(row).input.flops),
-    "flops_per_output_element": _of_row(_per_output),
-    "flops_per_element": _of_row(_flops_per_element),
-    "flops_per_channel": _of_row(lambda row: Fraction(row.forward.flops, row.output.shape[1])),
+    "weight_gradient_flops": of_row(lambda row: _backward(row).weight.flops),
+    "bias_gradient_flops": of_row(lambda row: _backward(row).bias.flops),
+    "input_gradient_flops": of_row(lambda row: _backward(row).input.flops),
+    "flops_per_output_element": of_row(_per_output),
+    "flops_per_element": of_row(_flops_per_element),
+    "flops_per_channel": of_row(lambda row: Fraction(row.forward.flops, row.output.shape[1])),
     "affine_flops_per_element": _of_network(lambda: len(BATCHNORM_STEPS["scale and shift"])),
     "flops_per_multiply_add": _of_network(lambda: FLOPS_PER_MULTIPLY_ADD),
     "flops_share": _flops_share,
-    "multiplications_per_output": _of_row(_multiply_adds_per_output),
-    "multiply_adds_per_output": _of_row(_multiply_adds_per_output),
-    "additions_per_output": _of_row(_additions_per_output),
-    "bias_additions_per_output": _of_row(lambda row: sum(each.name == "bias" for each in row.layer.parameters)),
-    "divisions_per_output": _of_row(lambda row: 1),
+    "multiplications_per_output": of_row(_multiply_adds_per_output),
+    "multiply_adds_per_output": of_row(_multiply_adds_per_output),
+    "additions_per_output": of_row(_additions_per_output),
+    "bias_additions_per_output": of_row(lambda row: sum(each.name == "bias" for each in row.layer.parameters)),
+    "divisions_per_output": of_row(lambda row: 1),
     "backward_to_forward_flops": _backward_to_forward,
     "dense_alternative_parameters": _of_network(dense_layer_parameters),
     "gap_parameters_saved": _of_network(lambda: -pooled_classifier().difference),
@@ -246,5 +251,5 @@ OWN_RULES: Mapping[str, Rule] = {
     "channels_doubled_flops_ratio": _of_network(lambda: channels_scaled().forward_flops.ratio),
     "extra_block_flops": _of_network(lambda: one_more_block().forward_flops.difference),
     "extra_block_parameters": _of_network(lambda: one_more_block().parameters.difference),
-    "rule": lambda layer, phase: None,
+    "rule": lambda step, layer, phase: None,
 }
