@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .errors import TallyError, UsageError
 
+if TYPE_CHECKING:
+    _SizesBase = click.ParamType[tuple[int, int]]
+else:
+    _SizesBase = click.ParamType  # generic for checkers, and not in every click at run time
+
 EXIT_DISAGREEMENT = 1
 EXIT_USAGE = 2
+LARGEST = 2**31 - 1  # of any size: what lies beyond would overflow torch's own integers instead of memory
 
 
-class _Sizes(click.ParamType[tuple[int, int]]):
+class _Sizes(_SizesBase):
     """32 or 33x47: height and width."""
 
     name = "SIZE"
@@ -24,10 +32,13 @@ class _Sizes(click.ParamType[tuple[int, int]]):
         sizes = str(value).lower().split("x")
         if len(sizes) > 2 or not all(size.isascii() and size.isdigit() for size in sizes):
             self.fail(f"{value!r} is no image size; give one number, or HEIGHTxWIDTH such as 33x47", param, ctx)
-        return int(sizes[0]), int(sizes[-1])
+        height, width = int(sizes[0]), int(sizes[-1])
+        if max(height, width) > LARGEST:
+            self.fail(f"{value!r} is larger than any image can be", param, ctx)
+        return height, width
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="torchtally", message="%(prog)s %(version)s")
 def cli() -> None:
     """Count what a PyTorch model costs, and check that theory and a real run tally."""
@@ -35,7 +46,7 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--device", help="Where to run: cpu, cuda, cuda:1.  [default: cuda where there is one, else cpu]")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images per step.")
+@click.option("--batch-size", type=click.IntRange(1, LARGEST), default=32, show_default=True, help="Images per step.")
 @click.option("--image-size", type=_Sizes(), default=(32, 32), metavar="SIZE", help="32, or 33x47.  [default: 32]")
 @click.option("--all", "everything", is_flag=True, help="Show every row, also those that simply agree.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the audit as JSON.")
@@ -97,10 +108,16 @@ def _device(name: str | None) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """The `torchtally` command: errors are one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no "≈" prints "?" rather than nothing
     try:
         status = cli.main(arguments, prog_name="torchtally", standalone_mode=False)
     except click.exceptions.Abort:
         _fail("interrupted", 130)
+    except click.UsageError as error:
+        see = f"{error.ctx.command_path if error.ctx else 'torchtally'} --help"
+        _fail(f"{error.format_message().rstrip('.')}; see {see}", EXIT_USAGE)
     except click.ClickException as error:
         _fail(error.format_message(), EXIT_USAGE)
     except TallyError as error:
@@ -108,7 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
     except MemoryError as error:
         _fail(f"out of memory: {error}", EXIT_USAGE)
     except RuntimeError as error:
-        if "allocate" not in str(error) and "out of memory" not in str(error).lower():
+        if not any(words in str(error).lower() for words in ("allocate", "out of memory", "overflow")):
             raise
         _fail(f"out of memory; try a smaller --batch-size or --image-size: {_first_line(error)}", EXIT_USAGE)
     else:

@@ -14,7 +14,7 @@ from .capture.storage import Storages
 from .defects import known_defect
 from .ledger import Ledger, Row
 from .records import Phase, Trace
-from .verdict import Judgement, Value, Verdict, Witness, judge
+from .verdict import NONE, Judgement, Value, Verdict, Witness, judge
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,8 +89,13 @@ def compare_layers(ledger: Ledger, trace: Trace, layers: Mapping[str, Layer]) ->
     from .expectation import from_observed_inputs
 
     theory, not_compared = from_observed_inputs(ledger, trace, layers)
+    called = {row.path for row in ledger.rows if row.phase == "forward" and row.calls}
+    spoken_of = (called & layers.keys()) - not_compared.keys()
+    count = {
+        place: figures for place, figures in from_ledger(ledger).items() if place in theory or place[0] in spoken_of
+    }
     return Comparison(
-        rows=tuple(compare_statements(theory=theory, count=from_ledger(ledger), layers=layers)),
+        rows=tuple(compare_statements(theory=theory, count=count, layers=layers)),
         not_compared=not_compared,
     )
 
@@ -103,23 +108,55 @@ def compare_statements(
     dispatcher: Statements | None = None,
     layers: Mapping[str, Layer],
 ) -> Iterable[ComparisonRow]:
-    """Judge every quantity that theory states. The dispatcher's count makes rows of its own, after ours."""
-    for (path, phase), quantities in theory.items():
-        counted = count.get((path, phase), {})
-        held = (measured or {}).get((path, phase), {})
-        seen = (dispatcher or {}).get((path, phase), {})
-        for quantity, value in quantities.items():
-            said: dict[Witness, Value | None] = {
-                "theory": value,
-                "count": counted.get(quantity),
-                "measured": held.get(quantity),
-                "FlopCounterMode": seen.get(quantity),
-            }
-            if all(figure is None for figure in said.values()):
-                continue
-            defect = known_defect(layers.get(path), phase)
-            judgement = judge(said, known_defect=defect)
-            yield _row(path, phase, quantity, said, judgement, defect)
+    """Judge every quantity that theory states, and all that observers saw where theory states nothing.
+
+    An absence is a statement: a witness without a figure that it should have says "none". Count should have all that
+    theory states; the others should have, of each layer that theory knows, what they have of any layer in that phase.
+    Where theory knows no layer, what costs nothing needs no row.
+    """
+    observers: dict[Witness, Statements] = {
+        "count": count,
+        "measured": measured or {},
+        "FlopCounterMode": dispatcher or {},
+    }
+    spoken = {witness: _spoken(statements) for witness, statements in observers.items()}
+    for place, quantities in theory.items():
+        for quantity in (quantity for quantity, value in quantities.items() if value is not None):
+            said: dict[Witness, Value | None] = {"theory": quantities[quantity]}
+            for witness, statements in observers.items():
+                expected = witness == "count" or (place[1], quantity) in spoken[witness]
+                figure = statements.get(place, {}).get(quantity)
+                said[witness] = NONE if figure is None and expected else figure
+            yield _judged(place, quantity, said, layers)
+    for place, quantity in _left_out(theory, observers.values()):
+        seen = {witness: statements.get(place, {}).get(quantity) for witness, statements in observers.items()}
+        yield _judged(place, quantity, {"theory": NONE, **seen}, layers)
+
+
+def _spoken(statements: Statements) -> set[tuple[Phase, str]]:
+    """What a witness states of any layer: (phase, quantity)."""
+    return {(phase, quantity) for (_, phase), figures in statements.items() for quantity in figures}
+
+
+def _left_out(theory: Statements, observers: Iterable[Statements]) -> Iterable[tuple[Place, str]]:
+    """Costs that were seen in forward or backward, where theory has no statement. Shapes are no cost."""
+    found = {
+        (place, quantity): None
+        for statements in observers
+        for place, figures in statements.items()
+        if place not in theory and place[1] in ("forward", "backward")
+        for quantity, figure in figures.items()
+        if isinstance(figure, int) and figure
+    }
+    return tuple(found)
+
+
+def _judged(
+    place: Place, quantity: str, said: Mapping[Witness, Value | None], layers: Mapping[str, Layer]
+) -> ComparisonRow:
+    path, phase = place
+    defect = known_defect(layers.get(path), phase, right=said["theory"], said=said["FlopCounterMode"])
+    return _row(path, phase, quantity, said, judge(said, known_defect=defect), defect)
 
 
 def _row(
@@ -163,7 +200,7 @@ def _quantities(row: Row) -> dict[str, Value | None]:
     if row.phase == "backward":
         return common | {
             "bias_flops": row.bias_flops,
-            "gradient_shape": row.input_shape,
+            "gradient_shape": NONE if _arrived(row) and row.input_shape is None else row.input_shape,
             "output_gradient_shape": row.output_shape,
             "gradient_bytes": row.gradient_bytes,
             "parameter_gradient_bytes": row.parameter_gradient_bytes,
@@ -175,6 +212,11 @@ def _quantities(row: Row) -> dict[str, Value | None]:
         "parameter_bytes": row.parameter_bytes,
         "activation_bytes": row.activation_bytes,
     }
+
+
+def _arrived(row: Row) -> bool:
+    """Whether a gradient came to that module; if so, it was seen whether one went on from there."""
+    return row.output_shape is not None
 
 
 def from_prediction(prediction: Prediction) -> Statements:
@@ -194,7 +236,7 @@ def from_prediction(prediction: Prediction) -> Statements:
             total = layer.backward.total
             gradient = layer.backward.input_gradients[0]
             statements[layer.path, "backward"] = {
-                "gradient_shape": gradient.shape if gradient else None,
+                "gradient_shape": gradient.shape if gradient else NONE,
                 "output_gradient_shape": layer.output.shape,
                 "gradient_bytes": layer.backward.gradient_bytes,
                 "parameter_gradient_bytes": layer.backward.parameter_gradient_bytes,
@@ -219,19 +261,19 @@ def from_storages(storages: Storages) -> Statements:
             gradient = storages.input_gradients.get(path)
             statements[path, "backward"] = {
                 "output_gradient_shape": arrived.shape,
-                "gradient_shape": gradient.shape if gradient else None,
+                "gradient_shape": gradient.shape if gradient else NONE,
                 "gradient_bytes": gradient.bytes if gradient else 0,
                 "parameter_gradient_bytes": storages.parameter_gradient_bytes[path],
             }
     return statements
 
 
-def from_dispatcher(counts: Mapping[tuple[str, str], int], paths: Iterable[str]) -> Statements:
-    """FlopCounterMode's figures for these leaf paths; it knows products only, and a path without any has none."""
+def from_dispatcher(counts: Mapping[tuple[str, str], int], leaves: Iterable[str]) -> Statements:
+    """FlopCounterMode's figures for these modules without children: it counts products, and finds none elsewhere."""
     phases: tuple[Phase, ...] = ("forward", "backward")
     return {
-        (path, phase): {"matmul_flops": counts[path, phase]}
-        for path in paths
+        (path, phase): {"matmul_flops": counts.get((path, phase), 0)}
+        for path in leaves
         for phase in phases
-        if (path, phase) in counts
+        if ("", phase) in counts
     }

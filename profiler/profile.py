@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from .adapters import adapt
 from .capture.attribution import NOBODY, SequenceTable
 from .capture.autograd import next_sequence_number
-from .capture.gradients import GradientRecorder
+from .capture.expected import ExpectedGradients
+from .capture.gradients import Holder, ParameterGradients
+from .capture.graph import GraphWalker
 from .capture.modules import CallRecorder
 from .capture.operators import OperatorRecorder
 from .capture.tensors import SpecTable
@@ -29,14 +32,7 @@ from .environment import environment
 from .errors import NotAModuleError, RunStateError
 from .ledger import Coverage, Ledger, build
 from .pricing import PRICES, Prices
-from .records import (
-    CallFacts,
-    GradientFacts,
-    ModuleFacts,
-    OperatorFacts,
-    ParameterFacts,
-    Trace,
-)
+from .records import ModuleFacts, ParameterFacts, Trace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +77,7 @@ class Profile:
         return self
 
     def _start(self, model: nn.Module, exits: ExitStack) -> None:
-        specs = SpecTable()
+        specs = self._specs = SpecTable()
         table = SequenceTable()
         modules = dict(model.named_modules())
         self._paths = tuple(modules)
@@ -90,14 +86,15 @@ class Profile:
         self._layers = {path: adapt(module) for path, module in modules.items()}
         holders = _holders(modules)
         index = {id(module): position for position, module in enumerate(modules.values())}
-        self._gradients = GradientRecorder(specs)
-        self._calls = CallRecorder(index, table, specs, self._gradients)
-        owners = {identity: owner for identity, (_, owner, _) in holders.items()}
-        self._operators = OperatorRecorder(self._calls, table, specs, owners, self._prices.is_free)
+        self._expected = ExpectedGradients()
+        self._walker = GraphWalker(table, self._expected, _parameter_storages(model))
+        self._parameter_gradients = ParameterGradients()
+        self._calls = CallRecorder(index, table, self._expected)
+        owners = {id(parameter): owner for parameter, owner, _ in holders}
+        self._operators = OperatorRecorder(self._calls, table, self._walker, owners, self._prices.is_free)
         self._environment = environment(_device(model))
         table.push(next_sequence_number(), NOBODY)
-        exits.callback(self._gradients.remove)
-        exits.enter_context(self._gradients.watching_parameters(holders))
+        exits.enter_context(self._parameter_gradients.watching(holders))
         self._calls.install(exits)
         self._operators.install(exits)
 
@@ -112,38 +109,28 @@ class Profile:
         finally:
             self._trace = self._freeze()
             # The run keeps facts, and nothing of the model.
-            del self._calls, self._operators, self._gradients
+            del self._calls, self._operators, self._walker, self._expected, self._parameter_gradients
             self._model = None
             self._state = "ended"
 
     def _freeze(self) -> Trace:
-        def path(owner: int) -> str:
-            return self._paths[owner] if owner >= 0 else ""
-
-        signatures = self._operators.signatures
+        paths, specs = self._paths, self._specs
         return Trace(
             environment=self._environment,
             modules=self._facts,
-            calls=tuple(
-                CallFacts(path(owner), phase, inputs, needs, outputs, own, times)
-                for (owner, phase, inputs, needs, outputs, own), times in self._calls.counts.items()
-            ),
-            operators=tuple(
-                OperatorFacts(path(owner), phase, signatures[index], times)
-                for ((owner, phase), index), times in self._operators.counts.items()
-            ),
-            gradients=tuple(
-                GradientFacts(path(owner), of, name, spec, times)
-                for (owner, of, name, spec), times in self._gradients.counts.items()
-            ),
+            calls=self._calls.facts(paths, specs),
+            operators=self._operators.facts(paths),
+            gradients=(*self._calls.gradient_facts(paths, specs), *self._parameter_gradients.facts(paths, specs)),
+            saved=self._walker.facts(paths, specs),
             notes=self._notes(),
         )
 
     def _notes(self) -> tuple[str, ...]:
+        notes = self._walker.notes(self._paths)
         calls = self._calls.foreign_threads
-        if not calls:
-            return ()
-        return (f"{calls} module calls in other threads were not observed; profile each thread's part itself",)
+        if calls:
+            notes += (f"{calls} module calls in other threads were not observed; profile each thread's part itself",)
+        return notes
 
     # Reading -------------------------------------------------------------------------------------------------------
 
@@ -240,13 +227,22 @@ def _module_facts(modules: Mapping[str, nn.Module], specs: SpecTable) -> tuple[M
     )
 
 
-def _holders(modules: Mapping[str, nn.Module]) -> dict[int, tuple[nn.Parameter, int, str]]:
+def _holders(modules: Mapping[str, nn.Module]) -> list[Holder]:
     """Each parameter once, with the first module that holds it."""
-    holders: dict[int, tuple[nn.Parameter, int, str]] = {}
+    holders: dict[int, Holder] = {}
     for owner, module in enumerate(modules.values()):
         for name, parameter in module.named_parameters(recurse=False):
             holders.setdefault(id(parameter), (parameter, owner, name))
-    return holders
+    return list(holders.values())
+
+
+def _parameter_storages(model: nn.Module) -> set[int]:
+    """Identities of the storages that hold the model's parameters and buffers, now."""
+    return {
+        tensor.untyped_storage()._cdata
+        for tensor in (*model.parameters(), *model.buffers())
+        if not isinstance(tensor, (UninitializedParameter, UninitializedBuffer))
+    }
 
 
 def _device(model: nn.Module) -> torch.device:

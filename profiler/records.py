@@ -110,6 +110,25 @@ class GradientFacts:
     times: int
 
 
+SavedRole = Literal["input", "output", "index", "mask", "statistics"]
+
+
+@dataclass(frozen=True, slots=True)
+class SavedFacts:
+    """A storage that autograd kept for backward, `times` over, given to the first module that saved it.
+
+    `tensor` is what was saved of it, perhaps a view; `bytes` the whole storage's. Parameters and buffers are not
+    listed.
+    """
+
+    path: str
+    phase: Phase
+    role: SavedRole
+    tensor: TensorSpec
+    bytes: int
+    times: int
+
+
 @dataclass(frozen=True, slots=True)
 class Trace:
     """Everything a run observed. `notes` names what could not be observed, in words."""
@@ -119,4 +138,5 @@ class Trace:
     calls: tuple[CallFacts, ...] = ()
     operators: tuple[OperatorFacts, ...] = ()
     gradients: tuple[GradientFacts, ...] = ()
+    saved: tuple[SavedFacts, ...] = ()
     notes: tuple[str, ...] = ()

@@ -17,6 +17,9 @@ Value: TypeAlias = int | Fraction | float | bool | str | tuple[int, ...]
 Witness = Literal["claim", "theory", "count", "measured", "FlopCounterMode"]
 Verdict = Literal["agrees", "within", "contradicted", "unexplained", "not measured"]
 
+NONE = "none"
+"""What a witness says that should have a figure and has none: a gradient not computed, a row that is not there."""
+
 OBSERVERS: tuple[Witness, ...] = ("count", "measured", "FlopCounterMode")
 
 
@@ -45,12 +48,10 @@ def judge(
     must be equal. `known_defect` is the reason why FlopCounterMode is known to err here, if it is.
     """
     heard = {witness: value for witness, value in said.items() if value is not None}
-    camps = _camps(heard, claim_holds)
     if len(heard) < 2:
         only = next(iter(heard), "no witness")
         return Judgement(verdict="not measured", reason=f"stated by {only} alone")
-    if not camps:
-        return Judgement(verdict="agrees")
+    camps = _camps(heard, claim_holds)
     right = _settled(camps)
     if right is None:
         return Judgement(verdict="unexplained", reason=_disagreement(heard))

@@ -1,20 +1,44 @@
 """Closed forms of what a network costs: integers from layer settings and input shapes, without torch."""
 
-from .convolution import (
-    Conv1d,
-    Conv2d,
-    Conv3d,
-    ConvTranspose1d,
-    ConvTranspose2d,
-    ConvTranspose3d,
+from .activations import (
+    ACTIVATIONS,
+    GLU,
+    LogSigmoid,
+    LogSoftmax,
+    PReLU,
+    RReLU,
+    Softmax,
+    Softmin,
+    Softsign,
+    Tanhshrink,
+    activation,
 )
+from .attention import ScaledDotProductAttention
+from .convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .cost import Cost
-from .dense import Linear
+from .dense import Bilinear, Linear
+from .embedding import Embedding, EmbeddingBag
+from .instance_norm import InstanceNorm
 from .layer import Backward, Layer, Parameter, Saved, ShapeError, parameter_bytes, parameter_count
+from .local_response_norm import LocalResponseNorm
+from .loss import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    PoissonNLLLoss,
+    SmoothL1Loss,
+    SoftMarginLoss,
+)
+from .multihead import MultiheadAttention
 from .network import Named, Network
-from .normalization import BatchNorm
+from .normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from .optimizers import SGD, Adam, AdamW, Optimizer, state_bytes
-from .pointwise import Activation, Dropout, Flatten, Identity, ReLU
+from .pointwise import Activation, Dropout, Flatten, Identity, ReLU, Residual
 from .pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -31,9 +55,16 @@ from .pooling import (
     MaxPool3d,
 )
 from .prediction import LayerPrediction, Prediction, Totals
+from .recurrent import GRU, LSTM, RNN
 from .tensor import TensorSpec
+from .transformer import TransformerEncoderLayer
 
 __all__ = [
+    "ACTIVATIONS",
+    "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SGD",
     "Activation",
     "Adam",
@@ -47,8 +78,11 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "BCELoss",
+    "BCEWithLogitsLoss",
     "Backward",
     "BatchNorm",
+    "Bilinear",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -56,26 +90,55 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "Cost",
+    "CrossEntropyLoss",
     "Dropout",
+    "Embedding",
+    "EmbeddingBag",
     "Flatten",
     "GlobalAveragePool",
+    "GroupNorm",
+    "HuberLoss",
     "Identity",
+    "InstanceNorm",
+    "KLDivLoss",
+    "L1Loss",
     "Layer",
+    "LayerNorm",
     "LayerPrediction",
     "Linear",
+    "LocalResponseNorm",
+    "LogSigmoid",
+    "LogSoftmax",
+    "MSELoss",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MultiheadAttention",
+    "NLLLoss",
     "Named",
     "Network",
     "Optimizer",
+    "PReLU",
     "Parameter",
+    "PoissonNLLLoss",
     "Prediction",
+    "RMSNorm",
+    "RReLU",
     "ReLU",
+    "Residual",
     "Saved",
+    "ScaledDotProductAttention",
     "ShapeError",
+    "SmoothL1Loss",
+    "SoftMarginLoss",
+    "Softmax",
+    "Softmin",
+    "Softsign",
+    "Tanhshrink",
     "TensorSpec",
     "Totals",
+    "TransformerEncoderLayer",
+    "activation",
     "parameter_bytes",
     "parameter_count",
     "state_bytes",

@@ -193,6 +193,16 @@ class _Convolution(_ConvolutionSettings):
         """Output elements times C_in/groups * kernel elements."""
         return self.output(x).elements * (self.in_channels // self.groups) * prod(self.kernel)
 
+    def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
+        """The input; where "same" pads unevenly, PyTorch's copy of it with the odd place added at the end."""
+        (x,) = inputs
+        extra = tuple(total % 2 for total in self._total_padding())
+        if self.padding != "same" or not any(extra):
+            return super().saved(x)
+        _, sizes = self._split(x)
+        padded = (size + more for size, more in zip(sizes, extra, strict=True))
+        return (Saved("intermediate", x.with_shape(*x.shape[: -self.dimensions], *padded)),)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _ConvolutionTranspose(_ConvolutionSettings):

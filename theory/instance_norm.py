@@ -66,7 +66,7 @@ class InstanceNorm(Normalization):
         needs_weight_grad: bool = True,
         needs_bias_grad: bool = True,
     ) -> Backward:
-        """5 FLOPs per element once; the gradients of weight and bias are each summed over N: N*C additions."""
+        """5 FLOPs per element once; weight's and bias' gradients each summed over N > 1: N*C additions."""
         (x,) = inputs
         backward = super().backward(
             x,
@@ -75,7 +75,7 @@ class InstanceNorm(Normalization):
             needs_bias_grad=needs_bias_grad,
         )
         names = [parameter.name for parameter in backward.parameter_gradients]
-        once = Cost(flops=self._instances(x))
+        once = Cost(flops=self._instances(x)) if x.shape[0] > 1 else ZERO
         return replace(
             backward,
             weight=backward.weight + (once if "weight" in names else ZERO),

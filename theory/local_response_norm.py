@@ -37,8 +37,10 @@ class LocalResponseNorm(Parameterless):
         return Cost.elementwise(self.output(*inputs).elements, self.size + 5)
 
     def input_gradient(self, *inputs: TensorSpec) -> Cost:
-        """Per element: 1 for the dividend, 4 for the divisor (-g * (x/d)/d), 3 for the power, 1 for alpha, the window, 2
-        for x*x."""
+        """Per element: 1 for the dividend, 4 for the divisor (-g * (x/d)/d), 3 for the power, 1 for alpha, 2 for x*x.
+
+        And the window again.
+        """
         return Cost.elementwise(self.output(*inputs).elements, self.size + 11)
 
     def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:

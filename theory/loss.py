@@ -58,7 +58,7 @@ class _Loss:
         needs_weight_grad: bool = True,
         needs_bias_grad: bool = True,
     ) -> Backward:
-        """The prediction's gradient. One flag speaks of the prediction; raises ValueError for a target that needs one."""
+        """The prediction's gradient, of which one flag speaks. Raises ValueError for a target that needs one."""
         x, target = inputs
         self._terms(x, target)
         flags = (needs_input_grad, False) if isinstance(needs_input_grad, bool) else needs_input_grad

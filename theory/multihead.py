@@ -166,7 +166,7 @@ class MultiheadAttention:
         """The parts' gradients: the output projection's, attention's, the three projections'.
 
         Attention's are needed where a projection is trained, or its input needs a gradient. `bias_k` and
-        `bias_v` are repeated for each sequence, so their gradients are sums: N*E additions each.
+        `bias_v` are repeated for each sequence, so their gradients are sums: N*E additions each, none for one.
         """
         flags = wants(needs_input_grad, inputs)
         three = _spread(flags)
@@ -182,7 +182,8 @@ class MultiheadAttention:
         ]
         parts += [self._core().backward(*core, needs_input_grad=tuple(inward))]
         parts += [self._out().backward(self.output(*inputs), needs_input_grad=any(inward), **needs)]
-        repeated = 2 * self._batch(inputs[0]) * self.embed_dim if extra else 0
+        batch = self._batch(inputs[0])
+        repeated = 2 * batch * self.embed_dim if extra and batch > 1 else 0
         return Backward(
             input_gradients=gradients(flags, inputs),
             parameter_gradients=received,

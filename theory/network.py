@@ -66,11 +66,13 @@ class Network:
         no backward at all.
 
         Raises ShapeError, naming the path, where a layer cannot take its input; ValueError for a frozen path
-        that names nothing, or that freezes some weights of one layer and not others.
+        that names nothing or freezes some weights of one layer and not others, or for integers that should need one.
         """
         for block in frozen:
             if not any(within(parameter.name, block) for parameter in self.parameters):
                 raise ValueError(f"nothing to freeze at {block!r}: no parameter has that path")
+        if input_requires_grad and not x.is_floating:
+            raise ValueError(f"an input of {x.dtype} has no gradient")
         rows = []
         flows = input_requires_grad
         for named in self.layers:

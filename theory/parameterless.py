@@ -18,6 +18,11 @@ class Parameterless:
     def buffers(self) -> tuple[Parameter, ...]:
         return ()
 
+    @property
+    def shares_storage(self) -> bool:
+        """Whether the output lies in the input's memory: in place, a view, or the input itself."""
+        return False
+
     def input_gradient(self, *inputs: TensorSpec) -> Cost:
         """The cost of the inputs' gradients, where any is needed."""
         raise NotImplementedError

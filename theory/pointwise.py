@@ -41,6 +41,10 @@ class ReLU(Elementwise):
 
     in_place: bool = False
 
+    @property
+    def shares_storage(self) -> bool:
+        return self.in_place
+
     def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
         """The output."""
         return (Saved("output", self.output(*inputs)),)
@@ -61,6 +65,10 @@ class Activation(Elementwise):
     def __post_init__(self) -> None:
         if self.saves not in ("input", "output", "nothing"):
             raise ValueError(f'saves must be "input", "output" or "nothing", got {self.saves!r}')
+
+    @property
+    def shares_storage(self) -> bool:
+        return self.in_place
 
     def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
         """The input, the output or nothing, as `saves` has it."""
@@ -101,6 +109,10 @@ class Dropout(Elementwise):
             raise ShapeError(f"Dropout per channel takes (N, C, spatial sizes), got {x.shape}")
         return x.with_shape(*x.shape[:2], *(1,) * (len(x.shape) - 2))
 
+    @property
+    def shares_storage(self) -> bool:
+        return not self.works
+
     def forward(self, *inputs: TensorSpec) -> Cost:
         """One multiplication per element; one division per element of the mask, unless `fused`."""
         x = self.output(*inputs)
@@ -137,6 +149,10 @@ class Identity(Elementwise):
 
     kind: ClassVar[str] = "other"
 
+    @property
+    def shares_storage(self) -> bool:
+        return True
+
     def forward(self, *inputs: TensorSpec) -> Cost:
         """No FLOPs, forward or backward."""
         self.output(*inputs)
@@ -152,10 +168,17 @@ class Flatten(Parameterless):
     start_dim: int = 1
     end_dim: int = -1
 
+    @property
+    def shares_storage(self) -> bool:
+        return True
+
     def output(self, *inputs: TensorSpec) -> TensorSpec:
-        """(N, C, H, W) -> (N, C*H*W) by default. Raises ShapeError where the dimensions do not exist."""
+        """(N, C, H, W) -> (N, C*H*W) by default; a scalar counts as one dimension, as in PyTorch.
+
+        Raises ShapeError where the dimensions do not exist.
+        """
         (x,) = inputs
-        rank = len(x.shape)
+        rank = len(x.shape) or 1
         start, end = (dim + rank if dim < 0 else dim for dim in (self.start_dim, self.end_dim))
         if not 0 <= start <= end < rank:
             raise ShapeError(f"Flatten cannot join dimensions {self.start_dim} to {self.end_dim} of {x.shape}")

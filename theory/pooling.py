@@ -62,8 +62,8 @@ class _AdaptiveAvgPool(AdaptivePooling):
     def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
         """The input; nothing for one window over everything, which PyTorch computes as a mean."""
         (x,) = inputs
-        self.output(x)
-        return () if set(self._windows()) == {1} else (Saved("input", x),)
+        windows = self.output(x).shape[-self.dimensions :]
+        return () if set(windows) == {1} else (Saved("input", x),)
 
 
 @dataclass(frozen=True, kw_only=True)

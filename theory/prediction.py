@@ -9,6 +9,7 @@ from typing import Literal
 
 from .cost import ZERO, Cost
 from .layer import Backward, Layer, Saved, parameter_bytes, parameter_count
+from .parameterless import Parameterless
 from .tensor import TensorSpec
 
 
@@ -153,6 +154,27 @@ class Prediction:
         """Each kind's share of the phase's FLOPs, in per cent. Raises ZeroDivisionError without FLOPs."""
         whole = getattr(self.totals, phase).flops
         return {kind: Fraction(100 * getattr(sums, phase).flops, whole) for kind, sums in self.by_kind().items()}
+
+    def saved_bytes(self) -> dict[str, int]:
+        """Bytes that each layer is the first to keep for backward, by path; the network's own input is not counted.
+
+        One tensor may be an output kept by one layer and an input kept by the next: it counts once. In-place layers and
+        views hand on their input's memory.
+        """
+        kept: set[int] = {0}
+        found, number = {}, 0
+        for row in self.rows:
+            before = number
+            if not (isinstance(row.layer, Parameterless) and row.layer.shares_storage):
+                number += 1
+            found[row.path] = 0
+            for saved in row.saved:
+                storage = {"input": before, "output": number}.get(saved.role)
+                if storage not in kept:
+                    found[row.path] += saved.tensor.nbytes
+                if storage is not None:
+                    kept.add(storage)
+        return found
 
     @property
     def backward_to_forward(self) -> Fraction:

@@ -196,7 +196,8 @@ class Recurrence:
     def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
         """Every layer's input, the initial states, and what the gates of each step keep.
 
-        As the composite implementation does; a fused kernel keeps an opaque workspace instead.
+        As the composite implementation does; a fused kernel keeps an opaque workspace instead. Of a batch that
+        comes first, each direction makes and keeps a copy with the steps first.
         """
         x, *states = inputs
         sizes = self._sizes(inputs)
@@ -207,7 +208,9 @@ class Recurrence:
         widths = self._kept_each_step() * sizes.steps + self._kept_between_steps() * (sizes.steps - 1)
         times = self.num_layers * self.directions
         steps = tuple(Saved("intermediate", x.with_shape(sizes.batch, width)) for width in widths) * times
-        return (Saved("input", x), *between, *initial, *steps)
+        copied = self.batch_first and sizes.batch > 1 and sizes.steps > 1
+        first = (Saved("intermediate", x),) * self.directions if copied else (Saved("input", x),)
+        return (*first, *between, *initial, *steps)
 
     def _kept_each_step(self) -> tuple[int, ...]:
         """Widths of the (N, width) tensors that each step keeps."""

@@ -38,6 +38,11 @@ class TensorSpec:
         return prod(self.shape)
 
     @property
+    def is_floating(self) -> bool:
+        """Whether it can have a gradient: real or complex floating-point numbers."""
+        return self.dtype.startswith(("float", "bfloat", "complex"))
+
+    @property
     def itemsize(self) -> int:
         """Bytes per element."""
         return ITEMSIZE[self.dtype]

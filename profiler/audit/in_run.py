@@ -3,7 +3,7 @@ here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from functools import cached_property
 from math import prod
@@ -11,14 +11,14 @@ from typing import Any
 
 from torch import nn
 
-from ...theory.claims.records import Claim
+from ...theory.claims.records import Claim, whole
 from ...theory.tensor import TensorSpec
+from ..capture.storage import Held
 from ..formulas import Price
 from ..ledger import Ledger, Row
 from ..pricing import PRICES
 from ..records import CallFacts, OperatorFacts, ParameterFacts
-from ..verdict import Value
-from .on_paper import NONE
+from ..verdict import NONE, Value
 from .runs import Observed, adam_state_bytes, count_variants, parameters_of
 
 # Module type -> the walkthrough's kinds of layer.
@@ -29,6 +29,15 @@ _KINDS = {
     "MaxPool2d": "pooling",
     "GlobalAveragePooling": "pooling",
     "Linear": "linear",
+}
+# The same by module name, for witnesses that see no types.
+_KIND_OF_NAME = {
+    "conv": "convolution",
+    "batchnorm": "normalization",
+    "relu": "activation",
+    "pool": "pooling",
+    "gap": "pooling",
+    "fc": "linear",
 }
 
 
@@ -116,27 +125,49 @@ class RunWitness:
     # Measured ---------------------------------------------------------------------------------------------------------
 
     def measured(self, claim: Claim) -> Value | None:
-        """What the allocator holds, for shapes and bytes of single layers."""
+        """What the allocator holds: shapes and bytes of single layers, and sums of bytes."""
         storages = self._observed.storages
-        gradients = storages.input_gradients
-        path = claim.layer
-        if claim.quantity in ("output_shape", "activation_bytes") and path in storages.outputs:
-            held = storages.outputs[path]
-            return held.shape if claim.quantity == "output_shape" else held.bytes
-        if claim.quantity in ("gradient_shape", "gradient_bytes") and path in storages.output_gradients:
-            absent: Value = NONE if claim.quantity == "gradient_shape" else 0
-            if path not in gradients:
-                return absent
-            return gradients[path].shape if claim.quantity == "gradient_shape" else gradients[path].bytes
-        if claim.quantity == "parameter_bytes":
-            return self._held(path, storages.parameter_bytes)
-        if claim.quantity == "parameter_gradient_bytes":
-            return self._held(path, storages.parameter_gradient_bytes)
-        return None
+        path, leaves = claim.layer, self._leaves(claim.layer)
+        if claim.quantity == "output_shape" and path in storages.outputs:
+            return storages.outputs[path].shape
+        if claim.quantity == "gradient_shape" and path in storages.output_gradients:
+            gradient = storages.input_gradients.get(path)
+            return gradient.shape if gradient else NONE
+        held = {
+            "activation_bytes": _bytes(storages.outputs),
+            "gradient_bytes": _bytes(storages.input_gradients),
+            "parameter_bytes": storages.parameter_bytes,
+            "parameter_gradient_bytes": storages.parameter_gradient_bytes,
+        }.get(claim.quantity)
+        if held is None or not leaves:
+            return None
+        return sum(held.get(leaf, 0) for leaf in leaves)
 
-    def _held(self, layer: str, bytes_by_path: dict[str, int]) -> int:
-        paths = {row.path for row in self._rows(layer)}
-        return sum(size for path, size in bytes_by_path.items() if path in paths)
+    def dispatched(self, claim: Claim) -> int | None:
+        """FlopCounterMode's figure, where it counts all that the claimed FLOPs count: products and nothing else."""
+        leaves = self._leaves(claim.layer)
+        kinds = {_kind(leaf) for leaf in leaves}
+        products_alone = kinds == {"convolution"} or (kinds == {"linear"} and claim.phase == "forward")
+        if claim.quantity != "flops" or not products_alone:
+            return None
+        return sum(self._observed.dispatcher.get((leaf, claim.phase), 0) for leaf in leaves)
+
+    def _leaves(self, layer: str) -> list[str]:
+        """Paths of the layer's, block's or kind's modules without children, as the plain run saw them."""
+        kind = layer.removeprefix("kind:") if layer.startswith("kind:") else None
+        return [
+            path
+            for path in self._observed.storages.outputs
+            if (_kind(path) == kind if kind else not layer or path == layer or path.startswith(layer + "."))
+        ]
+
+
+def _kind(path: str) -> str | None:
+    return _KIND_OF_NAME.get(path.rpartition(".")[2])
+
+
+def _bytes(held: Mapping[str, Held]) -> dict[str, int]:
+    return {path: tensor.bytes for path, tensor in held.items()}
 
 
 def _flops(rows: Iterable[Row], phase: str) -> int:
@@ -218,12 +249,16 @@ def _of_gradient(of: str, name: str, field: str, absent: Value | None) -> Callab
     return find
 
 
-def _per_output(facts: _LayerFacts) -> int:
-    return (facts.forward.flops or 0) // facts.call.outputs[0].elements
+def _per_output(facts: _LayerFacts) -> Value:
+    return whole(Fraction(facts.forward.flops or 0, facts.call.outputs[0].elements))
 
 
-def _multiply_adds(facts: _LayerFacts) -> int:
-    return (facts.forward.matmul_flops or 0) // 2 // facts.call.outputs[0].elements
+def _multiply_adds(facts: _LayerFacts) -> Value:
+    return whole(Fraction(facts.forward.matmul_flops or 0, 2 * facts.call.outputs[0].elements))
+
+
+def _per_channel(facts: _LayerFacts) -> Value:
+    return whole(Fraction(facts.forward.flops or 0, facts.call.outputs[0].shape[1]))
 
 
 def _travel(facts: _LayerFacts) -> int:
@@ -269,7 +304,7 @@ _LAYER: dict[str, Callable[[_LayerFacts], Value | None]] = {
     "weight_shape": lambda facts: held.tensor.shape if (held := facts.held("weight")) else None,
     "flops_per_output_element": _per_output,
     "flops_per_element": _per_output,
-    "flops_per_channel": lambda facts: (facts.forward.flops or 0) // facts.call.outputs[0].shape[1],
+    "flops_per_channel": _per_channel,
     "multiplications_per_output": _multiply_adds,
     "multiply_adds_per_output": _multiply_adds,
     "gradient_shape": _of_gradient("input", "0", "shape", NONE),

@@ -6,12 +6,12 @@ something else by design, and those that add up what a run never holds together.
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from ...theory.claims.records import Claim, Own, Phase, Shape
 from ...theory.claims.rules import OWN_RULES, Rule, of_row, of_totals, read, rows
 from ...theory.prediction import LayerPrediction, Prediction
-from ..verdict import Value
-
-NONE = "none"  # said of a gradient that is not computed
+from ..verdict import NONE, Value
 
 
 def by_theory(claim: Claim, step: Prediction) -> Value | None:
@@ -42,7 +42,7 @@ def _gradient_elements(row: LayerPrediction) -> Own:
 def _flops_per_element(step: Prediction, layer: str, phase: Phase) -> Own:
     """By the convention, whatever steps a document lists."""
     (row,) = rows(layer, step)
-    return row.forward.flops // row.output.elements
+    return Fraction(row.forward.flops, row.output.elements)
 
 
 RUN_RULES: dict[str, Rule] = {

@@ -6,14 +6,16 @@ the rule is computed beside them, as the document writes it, from the same tenso
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the field's own name for it
 
-from ..ledger import Ledger
+from ..compare import Statements
+from ..records import Phase
+from ..verdict import Value
 from .runs import Observed
 
 
@@ -264,55 +266,67 @@ def _cross_entropy(_: Observed) -> Finding:
     return Finding(_same(F.cross_entropy(z, labels), written))
 
 
-# What the whole run shows ---------------------------------------------------------------------------------------------
+# What a whole step shows, counted or predicted ------------------------------------------------------------------------
 
 
-def _flops(ledger: Ledger, path: str, phase: str = "forward") -> int:
-    """Of a block or layer, children included."""
+def _flops(step: Statements, path: str, phase: Phase = "forward") -> int:
+    """Of a block or layer, children included; of everything, for ""."""
     return sum(
-        row.flops or 0
-        for row in ledger.rows
-        if row.phase == phase and (row.path == path or row.path.startswith(f"{path}."))
+        _number(figures, "flops")
+        for (each, of), figures in step.items()
+        if of == phase and (not path or each == path or each.startswith(f"{path}."))
     )
 
 
-def _dominates(observed: Observed) -> Finding:
-    rows = [row for row in observed.ledger.rows if row.phase == "forward"]
-    share = 100 * sum(row.flops or 0 for row in rows if row.type == "Conv2d") / sum(row.flops or 0 for row in rows)
+def _number(figures: Mapping[str, Value | None], quantity: str) -> int:
+    figure = figures.get(quantity)
+    return figure if isinstance(figure, int) else 0
+
+
+def _dominates(step: Statements) -> Finding:
+    share = 100 * sum(_flops(step, f"block{n}.conv") for n in (1, 2, 3)) / _flops(step, "")
     return Finding(share > 50, f"of FLOPs, {share:.1f} %; seconds are another matter, and take a measurement of time")
 
 
-def _bottlenecks(observed: Observed) -> Finding:
-    convolutions = [_flops(observed.ledger, f"block{n}.conv") for n in (1, 2, 3)]
-    smaller = observed.ledger.row("block3.conv").output_shape, observed.ledger.row("block1.conv").output_shape
-    shrinks = smaller[0] is not None and smaller[1] is not None and smaller[0][2] < smaller[1][2]
+def _bottlenecks(step: Statements) -> Finding:
+    convolutions = [_flops(step, f"block{n}.conv") for n in (1, 2, 3)]
+    first, last = (step[f"block{n}.conv", "forward"]["output_shape"] for n in (1, 3))
+    shrinks = isinstance(first, tuple) and isinstance(last, tuple) and last[2] < first[2]
     return Finding(
         shrinks and min(convolutions[1:]) > convolutions[0],
         f"by FLOPs: {', '.join(f'{flops:,}' for flops in convolutions)}; by seconds it takes a measurement of time",
     )
 
 
-def _scale_with_channels(observed: Observed) -> Finding:
+def _scale_with_channels(step: Statements) -> Finding:
     """Conv2 to Conv3: C_in * C_out quadruples, positions quarter, and FLOPs stay."""
-    two, three = (observed.ledger.row(f"block{n}.conv") for n in (2, 3))
-    return Finding(two.flops == three.flops, "Conv2 and Conv3 cost the same at a quarter of the positions")
+    two, three = (_flops(step, f"block{n}.conv") for n in (2, 3))
+    return Finding(two == three, "Conv2 and Conv3 cost the same at a quarter of the positions")
 
 
-def _early_layers(observed: Observed) -> Finding:
-    first, *others = (_flops(observed.ledger, f"block{n}") for n in (1, 2, 3))
+def _early_layers(step: Statements) -> Finding:
+    first, *others = (_flops(step, f"block{n}") for n in (1, 2, 3))
     return Finding(0 < first < min(others), f"{first:,} FLOPs against {min(others):,}")
 
 
-def _middle_layers(observed: Observed) -> Finding:
-    first, *others = (_flops(observed.ledger, f"block{n}") for n in (1, 2, 3))
+def _middle_layers(step: Statements) -> Finding:
+    first, *others = (_flops(step, f"block{n}") for n in (1, 2, 3))
     return Finding(min(others) > first, f"{min(others):,} FLOPs against {first:,}")
 
 
-def _parameters_and_inputs(observed: Observed) -> Finding:
+def _parameters_and_inputs(step: Statements) -> Finding:
     """Every layer with parameters gets their gradients; every layer but the first one that of its input."""
-    rows = {row.path: row for row in observed.ledger.rows if row.phase == "backward" and row.flops}
-    without = [path for path, row in rows.items() if not row.gradient_bytes]
-    trained = all(rows[facts.path].parameter_gradient_bytes for facts in observed.trace.modules if facts.parameters)
+    backward = {path: figures for (path, phase), figures in step.items() if phase == "backward"}
+    without = [
+        path
+        for path, figures in backward.items()
+        if _number(figures, "flops") and not _number(figures, "gradient_bytes")
+    ]
+    trained = all(
+        _number(backward.get(path, {}), "parameter_gradient_bytes")
+        for (path, phase), figures in step.items()
+        if phase == "forward" and _number(figures, "parameters")
+    )
     return Finding(
         trained and len(without) <= 1,
         f"both, but for {', '.join(without)}, whose input is the images and needs none",
@@ -345,8 +359,18 @@ def _takes(what: str) -> Callable[[Observed], Finding]:
     return lambda observed: Finding(None, f"takes {what}")
 
 
-CHECKS: dict[str, Callable[[Observed], Finding]] = {
+# What a step shows by its figures: theory's and the run's are asked alike.
+ON_STEPS: dict[str, Callable[[Statements], Finding]] = {
     "backward.parameters_and_inputs": _parameters_and_inputs,
+    "convolution.bottlenecks": _bottlenecks,
+    "convolution.dominates": _dominates,
+    "convolution.early_layers": _early_layers,
+    "convolution.flops_scale_with_channels": _scale_with_channels,
+    "convolution.middle_layers": _middle_layers,
+}
+
+# What only PyTorch itself can answer.
+CHECKS: dict[str, Callable[[Observed], Finding]] = {
     "backward.weight_updates": _weight_updates,
     "batchnorm.bias_gradient": _batch_norm_bias_gradient,
     "batchnorm.forward": _batch_norm_forward,
@@ -355,13 +379,8 @@ CHECKS: dict[str, Callable[[Observed], Finding]] = {
     "batchnorm.weight_gradient": _batch_norm_weight_gradient,
     "checkpointing.trades_computation_for_memory": _takes("the allocator's peak with and without checkpointing"),
     "convolution.bias_gradient": _convolution_bias_gradient,
-    "convolution.bottlenecks": _bottlenecks,
-    "convolution.dominates": _dominates,
-    "convolution.early_layers": _early_layers,
     "convolution.flops": _convolution_flops,
-    "convolution.flops_scale_with_channels": _scale_with_channels,
     "convolution.input_gradient": _convolution_input_gradient,
-    "convolution.middle_layers": _middle_layers,
     "convolution.output_size": _convolution_output_size,
     "convolution.weight_gradient": _convolution_weight_gradient,
     "gap.forward": _gap_forward,

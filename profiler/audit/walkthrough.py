@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,11 +26,11 @@ from ..compare import (
     is_failure,
 )
 from ..environment import environment
-from ..verdict import Judgement, Value, Witness, judge
+from ..verdict import OBSERVERS, Judgement, Value, Witness, judge
 from .in_run import RunWitness
 from .on_paper import by_theory
 from .reasons import why_the_run_differs
-from .rules import CHECKS
+from .rules import CHECKS, ON_STEPS, Finding
 from .runs import Observed, observe
 from .wanting import what_it_would_take
 
@@ -89,12 +89,13 @@ def audit(*, device: str = "cpu", batch_size: int = WALKTHROUGH_BATCH, resolutio
     network = network_of(config)
     images = TensorSpec((batch_size, config.in_channels, *resolution))
     prediction = network.predict(images)
+    layers = tuple(layer_rows(observed, network, prediction))
     applies = (config, batch_size) == (WALKTHROUGH, WALKTHROUGH_BATCH)
     return Audit(
         environment=environment(device),
         observed=observed,
-        layers=tuple(layer_rows(observed, network, prediction)),
-        claims=tuple(claim_rows(load_claims(), observed, prediction, device)) if applies else (),
+        layers=layers,
+        claims=tuple(claim_rows(load_claims(), observed, prediction, device, layers)) if applies else (),
     )
 
 
@@ -112,54 +113,100 @@ def network_of(config: CNNConfig) -> Network:
 
 def layer_rows(observed: Observed, network: Network, prediction: Prediction) -> Iterable[ComparisonRow]:
     """Closed form, count, allocator and FlopCounterMode, for every quantity of every layer."""
-    products = [row.path for row in prediction if row.forward.matmul_flops]
     return compare_statements(
         theory=from_prediction(prediction),
         count=from_ledger(observed.ledger),
         measured=from_storages(observed.storages),
-        dispatcher=from_dispatcher(observed.dispatcher, products),
+        dispatcher=from_dispatcher(observed.dispatcher, observed.storages.outputs),
         layers={named.path: named.layer for named in network},
     )
 
 
-def claim_rows(claims: Iterable[Claim], observed: Observed, prediction: Prediction, device: str) -> Iterable[ClaimRow]:
-    """Every claim, judged by arithmetic and by the run."""
-    claims = tuple(claims)
+def claim_rows(
+    claims: Iterable[Claim],
+    observed: Observed,
+    prediction: Prediction,
+    device: str,
+    layers: Iterable[ComparisonRow] = (),
+) -> Iterable[ClaimRow]:
+    """Every claim, judged by arithmetic and by the run. `layers` are the layers' own rows, with more witnesses."""
+    claims, layers = tuple(claims), tuple(layers)
     follows = arithmetic_of(claims)
     witness = RunWitness(observed, device)
     for claim in claims:
         if claim.quantity == "rule":
-            yield _judge_rule(claim, observed)
+            yield _judge_rule(claim, observed, prediction)
         else:
-            yield _judge_figure(claim, follows[claim.id], witness, prediction)
+            yield _judge_figure(claim, follows[claim.id], witness, prediction, layers)
 
 
-def _judge_rule(claim: Claim, observed: Observed) -> ClaimRow:
-    finding = CHECKS[str(claim.value)](observed)
-    if finding.holds is None:
-        judgement = Judgement(verdict="not measured", reason=finding.seen)
-    elif finding.holds:
-        judgement = Judgement(verdict="agrees", reason=finding.seen)
+def _judge_rule(claim: Claim, observed: Observed, prediction: Prediction) -> ClaimRow:
+    rule = str(claim.value)
+    theory = None
+    if rule in ON_STEPS:
+        finding = ON_STEPS[rule](from_ledger(observed.ledger))
+        theory = ON_STEPS[rule](from_prediction(prediction)).holds
+        judgement = judge({"claim": True, "theory": theory, "count": finding.holds})
     else:
-        judgement = Judgement(verdict="contradicted", wrong=("claim",), reason=finding.seen)
-    said = None if finding.holds is None else "holds" if finding.holds else "does not hold"
-    row = _row(claim, "rule", {"count": said}, judgement, None, judgement.reason)
+        finding = CHECKS[rule](observed)
+        judgement = _by_pytorch(finding)
+    if judgement.verdict in ("agrees", "not measured") or judgement.wrong == ("claim",):
+        judgement = replace(judgement, reason=finding.seen)
+    said: dict[Witness, Value | None] = {"theory": _holds(theory), "count": _holds(finding.holds)}
+    row = _row(claim, "rule", said, judgement, None, judgement.reason)
     return ClaimRow(claim=claim, row=row, cause=judgement.reason)
 
 
-def _judge_figure(claim: Claim, follows: Arithmetic, witness: RunWitness, prediction: Prediction) -> ClaimRow:
+def _by_pytorch(finding: Finding) -> Judgement:
+    """What autograd computes, beside the rule as it is written, decides alone."""
+    if finding.holds is None:
+        return Judgement(verdict="not measured")
+    return Judgement(verdict="agrees") if finding.holds else Judgement(verdict="contradicted", wrong=("claim",))
+
+
+def _holds(answer: bool | None) -> str | None:
+    return None if answer is None else "holds" if answer else "does not hold"
+
+
+def _judge_figure(
+    claim: Claim,
+    follows: Arithmetic,
+    witness: RunWitness,
+    prediction: Prediction,
+    layers: tuple[ComparisonRow, ...],
+) -> ClaimRow:
     said: dict[Witness, Value | None] = {
         "theory": by_theory(claim, prediction),
         "count": witness.counted(claim),
         "measured": witness.measured(claim),
+        "FlopCounterMode": witness.dispatched(claim),
     }
-    if said["count"] is None and said["measured"] is None:
+    if all(said[observer] is None for observer in OBSERVERS):
         judgement = Judgement(verdict="not measured", reason=what_it_would_take(claim.quantity))
     else:
         judgement = judge({"claim": claim.printed, **said}, claim_holds=claim.agrees)
+        judgement = _as_layers_have_it(judgement, claim, layers)
     cause, reason = _why(claim, follows, judgement)
     row = _row(claim, claim.quantity, said, judgement, follows.result, reason)
     return ClaimRow(claim=claim, row=row, cause=cause)
+
+
+def _as_layers_have_it(judgement: Judgement, claim: Claim, layers: tuple[ComparisonRow, ...]) -> Judgement:
+    """No blame here for a witness that the layers clear, where they find that another one errs.
+
+    The claim of a sum, or of a figure per element, is judged by fewer witnesses than the layers that it follows from.
+    """
+    if judgement.verdict != "contradicted" or judgement.wrong == ("claim",):
+        return judgement
+    a_layer = any(row.path == claim.layer for row in layers)
+    for row in filter(is_failure, layers):
+        apart = a_layer and (row.path != claim.layer or claim.phase not in ("", "training", row.phase))
+        if row.wrong and not apart and not set(row.wrong.split(", ")) & set(judgement.wrong):
+            place = f"{row.path or 'the network'} {row.phase} {row.quantity}"
+            return Judgement(
+                verdict="unexplained", reason=f"{judgement.reason}; but at {place} it is {row.wrong}'s error"
+            )
+    return judgement
 
 
 def _why(claim: Claim, follows: Arithmetic, judgement: Judgement) -> tuple[str, str]:
@@ -200,7 +247,7 @@ def _row(
         claim=claim.printed,
         theory=said.get("theory"),
         count=said.get("count"),
-        measured=said.get("measured"),
+        measured=said["measured"] if said.get("measured") is not None else said.get("FlopCounterMode"),
         arithmetic=arithmetic,
         verdict=judgement.verdict,
         wrong=", ".join(judgement.wrong) or None,

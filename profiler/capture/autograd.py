@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 # Number of the node that the next differentiable operation of this thread will make.
 next_sequence_number = torch._C._autograd._get_sequence_nr
@@ -27,14 +26,8 @@ OUTSIDE_BACKWARD = -1
 NO_SEQUENCE_NUMBER = 2**64 - 1
 
 
-def producer(tensor: Tensor) -> tuple[Any, int] | None:
-    """The node through which this tensor's gradient will arrive, and its place among the node's gradients.
+# Whether the backward pass being run will come to this node: not all do under autograd.grad, or backward(inputs=...).
+will_execute: Callable[[Any], bool] = torch._C._will_engine_execute_node
 
-    None where no gradient is needed. Reading it changes nothing; for a leaf it is the node that accumulates `.grad`.
-    """
-    if not tensor.requires_grad:
-        return None
-    node = tensor.grad_fn
-    if node is None:
-        return torch.autograd.graph.get_gradient_edge(tensor).node, 0
-    return node, tensor.output_nr
+# Whether the backward pass being run keeps its graph for another one.
+keeps_graph: Callable[[], bool] = torch._C._autograd._get_current_graph_task_keep_graph

@@ -2,128 +2,122 @@
 
 The hooks are PyTorch's global module hooks, filtered by identity. Hooks on the modules themselves would switch off the
 fast paths of some of them, break pickling, stay in copies, and be refused by ScriptModules.
+
+This runs on every module call of the user's step: facts are kept as plain tuples of shapes and dtypes, and become
+records only when the block has ended.
 """
 
 from __future__ import annotations
 
 import threading
 import weakref
-from collections import Counter
 from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_modules
 from torch.nn.modules.loss import _Loss
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
 
-from ...theory.tensor import TensorSpec
-from ..records import Phase
+from ..records import CallFacts, GradientFacts, Phase
 from .attribution import NOBODY, SequenceTable
-from .autograd import OUTSIDE_BACKWARD, current_graph_task, next_sequence_number, producer
-from .gradients import GradientRecorder
+from .autograd import OUTSIDE_BACKWARD, current_graph_task, next_sequence_number
+from .expected import ExpectedGradients, of_recipient, place_of, recipient
 from .tensors import SpecTable, tensors_in
 
-Key = tuple[int, Phase, tuple[TensorSpec, ...], tuple[bool, ...], tuple[TensorSpec, ...], tuple[TensorSpec, ...]]
+Slot = tuple[int, Phase]
+"""Whose work, and in which phase."""
+
+_Seen = tuple[torch.Size, torch.dtype, bool]
+"""A tensor in passing: shape, dtype, whether it needs a gradient."""
+
+_Call = tuple[Slot, tuple[_Seen, ...], tuple[_Seen, ...], tuple[bool, ...] | None]
+"""What makes two calls the same: slot, inputs, outputs, and which outputs are its own (None: all)."""
 
 
 class Frame:
     """One open module call."""
 
-    __slots__ = ("given", "gradients", "inputs", "needs", "owner", "phase", "task")
+    __slots__ = ("expected", "given", "inputs", "slot", "task")
 
-    def __init__(self, owner: int, phase: Phase, task: int) -> None:
-        self.owner = owner
-        self.phase = phase
+    def __init__(self, slot: Slot, task: int) -> None:
+        self.slot = slot
         self.task = task  # the backward pass inside which the call started, if any
-        self.inputs: tuple[TensorSpec, ...] = ()
-        self.needs: tuple[bool, ...] = ()
-        # Gradients to expect: identity of the input -> (node, place, position). An inner call given the same tensor
+        self.inputs: tuple[_Seen, ...] = ()
+        # Where the inputs' gradients will arrive, and each one's position. An inner call that is given the same tensor
         # takes the entry over: the gradient is then its, not ours.
-        self.gradients: dict[int, tuple[Any, int, int]] = {}
+        self.expected: dict[int, int] | None = None
         # Tensors that inner calls returned. Weak, so that nothing lives longer than it would.
-        self.given: dict[int, weakref.ref[Tensor]] = {}
+        self.given: dict[int, weakref.ref[Tensor]] | None = None
 
 
 class CallRecorder:
     """The stack of open calls, and the tally of finished ones."""
 
-    def __init__(
-        self, index: dict[int, int], table: SequenceTable, specs: SpecTable, gradients: GradientRecorder
-    ) -> None:
+    def __init__(self, index: dict[int, int], table: SequenceTable, expected: ExpectedGradients) -> None:
         self.stack: list[Frame] = []
-        self.counts: Counter[Key] = Counter()
         self.foreign_threads = 0
+        self._calls: dict[_Call, int] = {}  # -> its place in the next
+        self._times: list[int] = []
         self._index = index
         self._table = table
-        self._specs = specs
-        self._gradients = gradients
+        self._expected = expected
         self._thread = threading.get_ident()
 
     def install(self, exits: ExitStack) -> None:
         """Register the global hooks; `exits` takes them back."""
         exits.callback(self.stack.clear)
-        exits.callback(register_module_forward_pre_hook(self._enter).remove)
-        exits.callback(register_module_forward_hook(self._leave, with_kwargs=True, always_call=True).remove)
+        exits.callback(torch_modules.register_module_forward_pre_hook(self._enter).remove)
+        handle = torch_modules.register_module_forward_hook(self._leave, with_kwargs=True, always_call=True)
+        # The handle forgets one of the places that register_module_forward_hook writes to.
+        exits.callback(torch_modules._global_forward_hooks_with_kwargs.pop, handle.id, None)
+        exits.callback(handle.remove)
 
-    def _owner(self, module: nn.Module) -> int | None:
-        """The module's index; NOBODY for a loss outside the model; None for what is not ours to see."""
+    def _enter(self, module: nn.Module, args: Any) -> None:
         owner = self._index.get(id(module))
+        if owner is None or threading.get_ident() != self._thread:
+            owner = self._unusual(module, owner)
+            if owner is None:
+                return
+        task = current_graph_task()
+        stack = self.stack
+        if owner == NOBODY:
+            frame = Frame((NOBODY, "loss"), task)
+        else:
+            frame = Frame((owner, "forward" if task == OUTSIDE_BACKWARD else "recompute"), task)
+            _note_inputs(frame, tensors_in(args), stack[-1] if stack else None)
+        stack.append(frame)
+        self._table.push(next_sequence_number(), owner)
+
+    def _unusual(self, module: nn.Module, owner: int | None) -> int | None:
+        """NOBODY for a loss outside the model; None for what is not ours to see."""
         if owner is None:
             return NOBODY if isinstance(module, _Loss) else None
-        if threading.get_ident() != self._thread:
+        if current_graph_task() == OUTSIDE_BACKWARD:  # else it is a device's backward thread
             self.foreign_threads += 1
             return None
         return owner
 
-    def _enter(self, module: nn.Module, args: Any) -> None:
-        owner = self._owner(module)
-        if owner is None:
-            return
-        task = current_graph_task()
-        inside_backward = task != OUTSIDE_BACKWARD
-        phase: Phase = "loss" if owner == NOBODY else "recompute" if inside_backward else "forward"
-        frame = Frame(owner, phase, task)
-        if owner != NOBODY:
-            self._note_inputs(frame, tensors_in(args), self.stack[-1] if self.stack else None)
-        self.stack.append(frame)
-        self._table.push(next_sequence_number(), owner)
-
-    def _note_inputs(self, frame: Frame, tensors: list[Tensor], outer: Frame | None) -> None:
-        """Describe inputs before the module can change them in place, and expect their gradients."""
-        of = self._specs.of
-        first = len(frame.inputs)
-        frame.inputs += tuple([of(tensor) for tensor in tensors])
-        frame.needs += tuple([tensor.requires_grad for tensor in tensors])
-        if not torch.is_grad_enabled():
-            return
-        for position, tensor in enumerate(tensors, first):
-            gradient = producer(tensor)
-            if gradient is not None:
-                frame.gradients[id(tensor)] = (*gradient, position)
-                if outer is not None:
-                    outer.gradients.pop(id(tensor), None)
-
     def _leave(self, module: nn.Module, args: Any, *rest: Any) -> None:
         """`rest` is (kwargs, result), or (result,) when forward raised."""
-        owner = self._owner(module)
-        if owner is None or not self._unwind(owner):
+        owner = self._index.get(id(module))
+        if owner is None or threading.get_ident() != self._thread:
+            owner = self._unusual(module, owner)
+        stack = self.stack
+        if owner is None or not stack or (stack[-1].slot[0] != owner and not self._unwind(owner)):
             return
-        frame = self.stack.pop()
+        frame = stack.pop()
+        outer = stack[-1] if stack else None
         if owner != NOBODY and len(rest) == 2:
-            kwargs, result = rest
-            self._finish(frame, kwargs, result, self.stack[-1] if self.stack else None)
-        self._table.push(next_sequence_number(), self.stack[-1].owner if self.stack else NOBODY)
+            self._finish(frame, rest[0], rest[1], outer)
+        self._table.push(next_sequence_number(), NOBODY if outer is None else outer.slot[0])
 
     def _unwind(self, owner: int) -> bool:
         """Drop calls that ended without saying so (an interrupt); False where this call began before the block."""
         stack = self.stack
-        if not any(frame.owner == owner for frame in stack):
+        if not any(frame.slot[0] == owner for frame in stack):
             return False
-        while stack[-1].owner != owner:
+        while stack[-1].slot[0] != owner:
             stack.pop()
         return True
 
@@ -133,34 +127,85 @@ class CallRecorder:
             # Keyword inputs are only shown on the way out. One that was changed in place and returned has no node of
             # its own any more: it is described with the outputs alone.
             returned = {id(tensor) for tensor in outputs}
-            inputs = [tensor for tensor in tensors_in(kwargs) if id(tensor) not in returned]
-            self._note_inputs(frame, inputs, outer)
-        own = [tensor for tensor in outputs if not _was_given(frame, tensor)]
+            _note_inputs(frame, [tensor for tensor in tensors_in(kwargs) if id(tensor) not in returned], outer)
+        seen = tuple([(tensor.shape, tensor.dtype, tensor.requires_grad) for tensor in outputs])
+        given = frame.given
+        own = None if given is None else tuple([not _was_given(given, tensor) for tensor in outputs])
+        call = self._tally((frame.slot, frame.inputs, seen, own))
         if outer is not None:
+            passed_on = outer.given
+            if passed_on is None:
+                passed_on = outer.given = {}
             for tensor in outputs:
-                outer.given[id(tensor)] = weakref.ref(tensor)
-        of = self._specs.of
-        self.counts[
-            frame.owner,
-            frame.phase,
-            frame.inputs,
-            frame.needs,
-            tuple([of(tensor) for tensor in outputs]),
-            tuple([of(tensor) for tensor in own]),
-        ] += 1
-        self._watch(frame, outputs)
-
-    def _watch(self, frame: Frame, outputs: list[Tensor]) -> None:
-        watch = self._gradients.watch
-        for node, place, position in frame.gradients.values():
-            watch(node, place, frame.owner, "input", position)
+                passed_on[id(tensor)] = weakref.ref(tensor)
+        add = self._expected.add
+        if frame.expected:
+            for where, position in frame.expected.items():
+                add(where, recipient(call, position, is_input=True))
         for position, tensor in enumerate(outputs):
-            gradient = producer(tensor)
-            if gradient is not None:
-                watch(*gradient, frame.owner, "output", position)
+            if seen[position][2]:
+                add(place_of(tensor), recipient(call, position, is_input=False))
+
+    def _tally(self, call: _Call) -> int:
+        index = self._calls.get(call)
+        if index is None:
+            index = self._calls[call] = len(self._times)
+            self._times.append(1)
+        else:
+            self._times[index] += 1
+        return index
+
+    def facts(self, paths: tuple[str, ...], specs: SpecTable) -> tuple[CallFacts, ...]:
+        """The finished calls as records."""
+
+        def all_of(seen: tuple[_Seen, ...]) -> tuple[Any, ...]:
+            return tuple(specs.one((shape, dtype)) for shape, dtype, _ in seen)
+
+        return tuple(
+            CallFacts(
+                path=paths[owner],
+                phase=phase,
+                inputs=all_of(inputs),
+                inputs_need_grad=tuple(needs for _, _, needs in inputs),
+                outputs=all_of(outputs),
+                own_outputs=all_of(
+                    tuple(out for out, is_own in zip(outputs, own or (True,) * len(outputs), strict=True) if is_own)
+                ),
+                times=self._times[index],
+            )
+            for ((owner, phase), inputs, outputs, own), index in self._calls.items()
+        )
+
+    def gradient_facts(self, paths: tuple[str, ...], specs: SpecTable) -> tuple[GradientFacts, ...]:
+        """The gradients of inputs and outputs that arrived, as records."""
+        calls = list(self._calls)
+        facts = []
+        for who, times in self._expected.arrived.items():
+            index, is_input, position = of_recipient(who)
+            (owner, _), inputs, outputs, _ = calls[index]
+            shape, dtype, _ = (inputs if is_input else outputs)[position]
+            of: Any = "input" if is_input else "output"
+            facts.append(GradientFacts(paths[owner], of, str(position), specs.one((shape, dtype)), times))
+        return tuple(facts)
 
 
-def _was_given(frame: Frame, tensor: Tensor) -> bool:
+def _note_inputs(frame: Frame, tensors: list[Tensor], outer: Frame | None) -> None:
+    """Describe inputs before the module can change them in place, and expect their gradients."""
+    first = len(frame.inputs)
+    frame.inputs += tuple([(tensor.shape, tensor.dtype, tensor.requires_grad) for tensor in tensors])
+    if not torch.is_grad_enabled():
+        return
+    for position, tensor in enumerate(tensors, first):
+        if frame.inputs[position][2]:
+            if frame.expected is None:
+                frame.expected = {}
+            where = place_of(tensor)
+            frame.expected[where] = position
+            if outer is not None and outer.expected:
+                outer.expected.pop(where, None)
+
+
+def _was_given(given: dict[int, weakref.ref[Tensor]], tensor: Tensor) -> bool:
     """Whether an inner call returned this very tensor object."""
-    reference = frame.given.get(id(tensor))
+    reference = given.get(id(tensor))
     return reference is not None and reference() is tensor

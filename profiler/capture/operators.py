@@ -1,8 +1,11 @@
-"""Operators, where the dispatcher sees them: each counted by signature, for the module and phase it belongs to."""
+"""Operators, where the dispatcher sees them: each counted by signature, for the module and phase it belongs to.
+
+This runs at every operator of the user's step. A call is looked up by what a price can depend on (operator, shapes,
+dtypes, integer settings); only the first of its kind is described.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -15,8 +18,8 @@ from torch.optim.optimizer import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..records import Argument, Phase, Signature
-from .attribution import BEFORE, NOBODY, SequenceTable
+from ..records import Argument, OperatorFacts, Signature
+from .attribution import NOBODY, SequenceTable
 from .autograd import (
     NO_SEQUENCE_NUMBER,
     OUTSIDE_BACKWARD,
@@ -24,10 +27,9 @@ from .autograd import (
     current_node,
     next_sequence_number,
 )
-from .modules import CallRecorder
-from .tensors import SpecTable, tensors_in
-
-Slot = tuple[int, Phase]
+from .graph import GraphWalker
+from .modules import CallRecorder, Slot
+from .tensors import SpecTable, look, tensors_in
 
 _OUTSIDE: Slot = (NOBODY, "outside")
 _LOSS: Slot = (NOBODY, "loss")
@@ -35,6 +37,11 @@ _OPTIMIZER: Slot = (NOBODY, "optimizer")
 
 # Autograd sums gradients that meet with these, while the node that gave the later one is still current.
 _GRADIENT_SUMS = frozenset({"aten.add.Tensor", "aten.add_.Tensor"})
+
+_TENSORS = frozenset({torch.Tensor, torch.nn.Parameter})
+_PLAIN = frozenset({int, bool, str, type(None), torch.dtype, torch.layout, torch.memory_format, torch.device})
+
+_FREE = ""  # instead of the name of an operator that is not recorded
 
 
 class OperatorRecorder(TorchDispatchMode):
@@ -46,22 +53,24 @@ class OperatorRecorder(TorchDispatchMode):
         self,
         calls: CallRecorder,
         table: SequenceTable,
-        specs: SpecTable,
+        walker: GraphWalker,
         parameter_owner: dict[int, int],
         ignored: Callable[[str], bool],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.signatures: list[Signature] = []
-        self.counts: Counter[tuple[Slot, int]] = Counter()
         self._calls = calls
+        self._stack = calls.stack
         self._table = table
-        self._specs = specs
+        self._walker = walker
         self._parameter_owner = parameter_owner
         self._ignored = ignored
-        self._names: dict[Any, str] = {}  # operator -> its name, "" for ignored ones
-        self._known: dict[Any, int] = {}  # what a call looks like -> its signature's index
+        self._specs = SpecTable()
+        self._names: dict[Any, str] = {}
+        self._signatures: list[Signature] = []
+        self._known: dict[tuple[Any, ...], int] = {}  # what a call looks like -> its signature's index
+        self._slots: dict[Slot, dict[int, int]] = {}  # -> signature's index -> times
         self._optimizing = 0
-        self._in_backward = False
+        self._task = OUTSIDE_BACKWARD  # the backward pass last seen
         self._number = -1  # of the autograd node last looked up ...
         self._slot: Slot = _OUTSIDE  # ... and where its work goes
 
@@ -89,73 +98,111 @@ class OperatorRecorder(TorchDispatchMode):
         name = self._names.get(func)
         if name is None:
             name = self._meet(func)
-        if name == "":
-            if self._in_backward and torch.is_grad_enabled():
-                self._where(name, args)  # it may make nodes of a second-order graph
+        task = current_graph_task()
+        if name is _FREE:
+            if task != self._task or (task != OUTSIDE_BACKWARD and torch.is_grad_enabled()):
+                self._where(task, name, args)
             return func(*args, **kwargs) if kwargs else func(*args)
-        if torch.is_inference_mode_enabled() and isinstance(func, torch._ops.OpOverload):
+        stack = self._stack
+        if stack and task == self._task == OUTSIDE_BACKWARD:
+            slot = stack[-1].slot
+        else:
+            slot = self._where(task, name, args)
+        if torch.is_inference_mode_enabled():
             # Composite operators are not taken apart before they get here, as they otherwise are.
-            with self:
-                result = func.decompose(*args, **(kwargs or {}))
+            result = self._taken_apart(func, args, kwargs or {})
             if result is not NotImplemented:
                 return result
-        slot = self._where(name, args)
         result = func(*args, **kwargs) if kwargs else func(*args)
-        key = (func, _look(args), _look(result), _look(tuple(kwargs.items())) if kwargs else None)
-        index = self._known.get(key)
-        if index is None:
-            index = self._known[key] = len(self.signatures)
-            self.signatures.append(self._describe(name, args, kwargs or {}, result))
-        self.counts[slot, index] += 1
+        self._count(slot, func, name, args, kwargs, result)
         return result
 
     def _meet(self, func: Any) -> str:
         name = str(func)
-        self._names[func] = name = "" if self._ignored(name) else name
+        self._names[func] = name = _FREE if self._ignored(name) else name
         return name
 
-    def _where(self, name: str, args: Any) -> Slot:
-        """Whose work the operator about to run is."""
-        task = current_graph_task()
-        stack = self._calls.stack
-        if task == OUTSIDE_BACKWARD:
-            if self._in_backward:
-                self._leave_backward()
-            if stack:
-                return stack[-1].owner, stack[-1].phase
-            if self._optimizing:
-                return _OPTIMIZER
-            return _LOSS if any(tensor.requires_grad for tensor in tensors_in(args)) else _OUTSIDE
-        if stack and stack[-1].task == task:
-            return stack[-1].owner, stack[-1].phase
+    def _taken_apart(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if not isinstance(func, torch._ops.OpOverload):
+            return NotImplemented
+        with self:
+            return func.decompose(*args, **kwargs)
+
+    def _count(self, slot: Slot, func: Any, name: str, args: Any, kwargs: dict[str, Any] | None, result: Any) -> None:
+        parts: list[Any] = [func]
+        for value in args:
+            kind = type(value)
+            if kind in _TENSORS:
+                parts.append(value.shape)
+                parts.append(value.dtype)
+            elif kind in _PLAIN:
+                parts.append(value)
+            else:
+                parts.append(_look(value))
+        if type(result) is Tensor:
+            parts.append(result.shape)
+            parts.append(result.dtype)
+        else:
+            parts.append(_look(result))
+        if kwargs:
+            parts.append(_look(tuple(kwargs.items())))
+        key = tuple(parts)
+        index = self._known.get(key)
+        if index is None:
+            index = self._known[key] = len(self._signatures)
+            self._signatures.append(self._describe(name, args, kwargs or {}, result))
+        counts = self._slots.get(slot)
+        if counts is None:
+            counts = self._slots[slot] = {}
+        counts[index] = counts.get(index, 0) + 1
+
+    # Whose work is it? ------------------------------------------------------------------------------------------------
+
+    def _where(self, task: int, name: str, args: Any) -> Slot:
+        if task != OUTSIDE_BACKWARD:
+            return self._in_backward(task, name, args)
+        if self._task != OUTSIDE_BACKWARD:
+            self._leave_backward()
+        stack = self._stack
+        if stack:
+            return stack[-1].slot
+        if self._optimizing:
+            return _OPTIMIZER
+        return _LOSS if any(tensor.requires_grad for tensor in tensors_in(args)) else _OUTSIDE
+
+    def _in_backward(self, task: int, name: str, args: Any) -> Slot:
+        stack = self._stack
+        if stack and stack[-1].task == task:  # a module called inside backward
+            return stack[-1].slot
         node = current_node()
         if node is None:
             return _OUTSIDE
         number = node._sequence_nr()
         if number == NO_SEQUENCE_NUMBER:
-            return self._accumulating(node)
-        if number != self._number or not self._in_backward:
-            self._enter_node(number)
+            self._task = task
+            return self._parameter_owner.get(id(getattr(node, "variable", None)), NOBODY), "accumulation"
+        if number != self._number or task != self._task:
+            self._enter_node(node, number, task)
         if name in _GRADIENT_SUMS and _is_gradient_sum(node, args):
             return self._slot[0], "accumulation"
         return self._slot
 
-    def _enter_node(self, number: int) -> None:
+    def _enter_node(self, node: Any, number: int, task: int) -> None:
         owner = self._table.owner(number)
-        self._in_backward = True
+        self._task = task
         self._number = number
-        self._slot = _LOSS if owner == NOBODY else _OUTSIDE if owner == BEFORE else (owner, "backward")
+        self._slot = (owner, "backward") if owner >= 0 else _LOSS if owner == NOBODY else _OUTSIDE
+        self._walker.visit(node, number, task)
         if torch.is_grad_enabled():  # nodes of a second-order graph belong to whoever made this node
             self._table.push(next_sequence_number(), owner)
 
     def _leave_backward(self) -> None:
-        self._in_backward = False
-        stack = self._calls.stack
-        self._table.push(next_sequence_number(), stack[-1].owner if stack else NOBODY)
+        self._task = OUTSIDE_BACKWARD
+        self._number = -1
+        stack = self._stack
+        self._table.push(next_sequence_number(), stack[-1].slot[0] if stack else NOBODY)
 
-    def _accumulating(self, node: Any) -> Slot:
-        variable = getattr(node, "variable", None)
-        return self._parameter_owner.get(id(variable), NOBODY), "accumulation"
+    # Facts ------------------------------------------------------------------------------------------------------------
 
     def _describe(self, name: str, args: Any, kwargs: dict[str, Any], result: Any) -> Signature:
         return Signature(
@@ -176,20 +223,23 @@ class OperatorRecorder(TorchDispatchMode):
             return None
         return str(value)
 
+    def facts(self, paths: tuple[str, ...]) -> tuple[OperatorFacts, ...]:
+        """The operators, as records; work of no module has the path ""."""
+        return tuple(
+            OperatorFacts(paths[owner] if owner >= 0 else "", phase, self._signatures[index], times)
+            for (owner, phase), counts in self._slots.items()
+            for index, times in counts.items()
+        )
+
 
 def _look(value: Any) -> Any:
     """What a price can depend on, hashable and cheap. Floats are left out: they change from step to step."""
     if isinstance(value, Tensor):
-        return value.shape, value.dtype
+        return look(value)
     kind = type(value)
     if kind is tuple or kind is list:
         return tuple([_look(item) for item in value])
-    if kind is float:
-        return None
-    return value if kind in _PLAIN else kind.__name__
-
-
-_PLAIN = frozenset({int, bool, str, type(None), torch.dtype, torch.layout, torch.memory_format, torch.device})
+    return value if kind in _PLAIN else kind
 
 
 def _is_gradient_sum(node: Any, args: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -19,25 +20,41 @@ def _dtype_name(dtype: torch.dtype) -> str:
     return name if name in ITEMSIZE else f"uint{8 * dtype.itemsize}"
 
 
+# What a tensor looks like: cheap to take, cheap to compare, and torch's own objects.
+Look = tuple[torch.Size, torch.dtype]
+
+
+def look(tensor: Tensor) -> Look:
+    """Shape and dtype."""
+    return tensor.shape, tensor.dtype
+
+
 class SpecTable:
-    """Tensor -> TensorSpec, one object per distinct (shape, dtype)."""
+    """Look -> TensorSpec, one object per distinct look."""
 
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[tuple[torch.Size, torch.dtype], TensorSpec] = {}
+        self._known: dict[Look, TensorSpec] = {}
+
+    def one(self, seen: Look) -> TensorSpec:
+        spec = self._known.get(seen)
+        if spec is None:
+            spec = TensorSpec(tuple(int(size) for size in seen[0]), _dtype_name(seen[1]))
+            self._known[seen] = spec
+        return spec
+
+    def all(self, seen: Iterable[Look]) -> tuple[TensorSpec, ...]:
+        return tuple(self.one(each) for each in seen)
 
     def of(self, tensor: Tensor) -> TensorSpec:
-        key = (tensor.shape, tensor.dtype)
-        spec = self._known.get(key)
-        if spec is None:
-            spec = TensorSpec(tuple(int(size) for size in key[0]), _dtype_name(key[1]))
-            self._known[key] = spec
-        return spec
+        return self.one(look(tensor))
 
 
 def tensors_in(value: Any) -> list[Tensor]:
     """All tensors in nested tuples, lists, dicts and dataclasses, in order, each object once."""
+    if isinstance(value, Tensor):
+        return [value]
     if type(value) is tuple and len(value) == 1 and isinstance(value[0], Tensor):
         return [value[0]]
     found: list[Tensor] = []

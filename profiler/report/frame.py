@@ -11,12 +11,16 @@ import pandas as pd
 from ..compare import COLUMNS as COMPARISON_COLUMNS
 from ..compare import ComparisonRow
 from ..ledger import COLUMNS as ROW_COLUMNS
-from ..ledger import Ledger
+from ..ledger import Ledger, Row
+
+_INTEGERS = frozenset(entry.name for entry in dataclasses.fields(Row) if str(entry.type) == "int | None")
 
 
 def ledger_frame(ledger: Ledger) -> pd.DataFrame:
-    """One row per module path and phase. Integers are pandas' nullable Int64, so that missing is not zero."""
-    return _frame([dataclasses.asdict(row) for row in ledger.rows], ROW_COLUMNS)
+    """One row per module path and phase. Integers are pandas' nullable Int64, so that missing is not zero, and stay so
+    in a column where nothing was measured."""
+    frame = _frame([dataclasses.asdict(row) for row in ledger.rows], ROW_COLUMNS)
+    return frame.astype(dict.fromkeys(_INTEGERS, "Int64"))
 
 
 def comparison_frame(rows: Sequence[ComparisonRow]) -> pd.DataFrame:
@@ -25,10 +29,5 @@ def comparison_frame(rows: Sequence[ComparisonRow]) -> pd.DataFrame:
 
 
 def _frame(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    return pd.DataFrame({name: _series([row[name] for row in rows]) for name in columns})
-
-
-def _series(values: list[Any]) -> pd.Series[Any]:
-    present = [value for value in values if value is not None]
-    integers = bool(present) and all(type(value) is int for value in present)
-    return pd.Series(values, dtype="Int64" if integers else object)
+    """Columns of objects: pandas would make floats of integers with gaps between them."""
+    return pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=object) for name in columns})

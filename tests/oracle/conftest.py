@@ -1,15 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
-@pytest.fixture(autouse=True, scope="package")
-def one_thread() -> Iterator[None]:
-    """Tiny tensors gain nothing from more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+@pytest.fixture(autouse=True, scope="session")
+def hypothesis_has_started() -> None:
+    """Before the first test: hypothesis hooks the garbage collector when it first runs, and stays there."""
+
+    @settings(max_examples=1, database=None)
+    @given(st.none())
+    def first(_: None) -> None:
+        pass
+
+    first()

@@ -68,9 +68,11 @@ WINDOWS = {
     "avg_pool2d": (None, 1),
     "avg_pool2d_backward": (0, 2),
 }
-FREE_THOUGH_TAGGED = {
+# Moving data, comparing for a mask, drawing random numbers: whatever the tag.
+FREE = {
     "clone", "copy_", "_to_copy", "fill", "fill_", "zero_", "zeros_like", "ones_like", "full_like", "where",
     "masked_fill", "masked_fill_", "tril", "triu", "bernoulli_", "bernoulli", "logical_not", "eq", "isinf",
+    "select_backward", "slice_backward",
 }  # fmt: skip
 
 
@@ -86,10 +88,9 @@ class Seen:
 class Counter(TorchDispatchMode):
     """Adds what it sees to `tally`."""
 
-    def __init__(self, bias: tuple[int, ...] | None) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.tally = Tally()
-        self.bias = bias
         self.in_backward = False
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -107,7 +108,7 @@ class Counter(TorchDispatchMode):
             windows, kernel = WINDOWS[name]
             per_window = made if windows is None else args[windows]
             self.tally.operations += per_window.numel() * prod(args[kernel])
-        elif name in FREE_THOUGH_TAGGED or self.added_bias(name, args) or made is None:
+        elif name in FREE or self.added_bias(name, args) or made is None:
             pass
         elif torch.Tag.pointwise in op.tags or name in ONE or name.endswith("_backward"):
             self.tally.operations += made.numel()
@@ -116,15 +117,15 @@ class Counter(TorchDispatchMode):
         return result
 
     def added_bias(self, name: str, args: Any) -> bool:
-        """A gradient where two meet; or, forward, the layer's bias."""
-        if name not in ("add", "add_"):
+        """A sum of gradients where two meet; or, forward, of an output and a bias, which the convention leaves out."""
+        if name not in ("add", "add_") or not isinstance(args[1], Tensor):
             return False
-        return self.in_backward or (self.bias is not None and tuple(args[1].shape) == self.bias)
+        return self.in_backward or args[1].dim() == 1 < args[0].dim()
 
 
-def dispatch(layer: nn.Module | Callable[..., Tensor], *inputs: Tensor, bias: tuple[int, ...] | None = None) -> Seen:
-    """Run forward and, if anything needs a gradient, backward. `bias`: the shape of one added apart."""
-    with Counter(bias) as counter:
+def dispatch(layer: nn.Module | Callable[..., Tensor], *inputs: Tensor) -> Seen:
+    """Run forward and, if anything needs a gradient, backward."""
+    with Counter() as counter:
         y = layer(*inputs)
         if isinstance(y, tuple):
             y = y[0]

@@ -54,16 +54,6 @@ def test_relu(shape: tuple[int, ...], dtype: str, in_place: bool) -> None:
     hold(form, [spec(x)], observed(seen, x))
 
 
-@examples(40)
-@given(SHAPES, DTYPES, st.booleans(), st.sampled_from([0.0, 0.3, 1.0]))
-def test_dropout(shape: tuple[int, ...], dtype: str, training: bool, p: float) -> None:
-    form = theory.Dropout(p=p, training=training)
-    x = numbers(*shape, dtype=getattr(torch, dtype)).requires_grad_()
-    seen = observe(nn.Dropout(p).train(training), x)
-    hold(form, [spec(x)], elementwise(shape, dtype, work=training and p > 0))
-    hold(form, [spec(x)], observed(seen, x))
-
-
 @examples(20)
 @given(SHAPES, DTYPES)
 def test_identity(shape: tuple[int, ...], dtype: str) -> None:

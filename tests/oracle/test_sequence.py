@@ -1,7 +1,11 @@
-"""The loops of `sequence` compute what torch computes, so that what they count is the right thing."""
+"""Attention, recurrent and bilinear layers against their equations, computed and counted scalar by scalar.
+
+That the loops compute what torch does, and that the dispatcher sees as many products, is checked on the way.
+"""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -11,9 +15,16 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.flop_counter import FlopCounterMode
 
+from torchtally.theory import recurrent as theory_recurrent
+from torchtally.theory.attention import ScaledDotProductAttention
+from torchtally.theory.dense import Bilinear
+from torchtally.theory.multihead import MultiheadAttention
+
 from . import sequence
+from .brute import Grid, Tally, indices
 from .cases import examples
-from .real import agree, filled, grid, numbers
+from .holding import hold
+from .real import agree, filled, grid, numbers, observe, observed, spec
 from .tape import Scalar, Scalars, Tape
 
 
@@ -34,6 +45,16 @@ def gradients_agree(layer: nn.Module, weights: dict[str, Scalars]) -> bool:
 
 def joined(results: list[list[list[Scalar]]]) -> list[Scalar]:
     return [scalar for sample in results for row in sample for scalar in row]
+
+
+def products(form: Any, tape: Tape, inputs: list[torch.Tensor], needs: tuple[bool, ...]) -> None:
+    """Theory's products, forward and for each kind of gradient, are as many as the tape noted, twice."""
+    specs = [spec(x) for x in inputs]
+    backward = form.backward(*specs, needs_input_grad=needs)
+    assert form.forward(*specs).matmul_flops == 2 * tape.forward.products
+    assert backward.input.matmul_flops == 2 * tape.input.products
+    assert backward.weight.matmul_flops == 2 * tape.weight.products
+    assert backward.total.matmul_flops == 2 * (tape.input.products + tape.weight.products)
 
 
 def dispatched(layer: Any, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int, int]:
@@ -76,13 +97,12 @@ def test_recurrent(
 ) -> None:
     settings: dict[str, Any] = {"num_layers": layers, "bias": bias, "bidirectional": directions == 2}
     if kind in ("tanh", "relu"):
-        layer: nn.Module = nn.RNN(features, hidden, nonlinearity=kind, dtype=torch.float64, **settings)
-    elif kind == "GRU":
-        layer = nn.GRU(features, hidden, dtype=torch.float64, **settings)
-    else:
+        settings["nonlinearity"] = kind
+    elif kind == "LSTM":
         settings["proj_size"] = 1 if projected and hidden > 1 else 0
-        layer = nn.LSTM(features, hidden, dtype=torch.float64, **settings)
-    filled(layer)
+    name = kind if kind in ("GRU", "LSTM") else "RNN"
+    layer = filled(getattr(nn, name)(features, hidden, dtype=torch.float64, **settings))
+    form = getattr(theory_recurrent, name)(input_size=features, hidden_size=hidden, **settings)
     x = numbers(length, batch, features).requires_grad_(needs)
     tape, weights, values = Tape(), learned(layer), Scalars.of(grid(x), needs=needs)
     sizes = [settings.get("proj_size") or hidden] + ([hidden] if kind == "LSTM" else [])
@@ -102,6 +122,7 @@ def test_recurrent(
     assert not needs or agree(values.gradient(), x.grad)
     assert tape.forward.products * 2 == forward
     assert (tape.input.products + tape.weight.products) * 2 == backward
+    products(form, tape, [x], (needs,))
 
 
 @examples(40)
@@ -150,6 +171,10 @@ def test_multi_head_attention(
         assert x.grad is None or agree(each.gradient(), x.grad)
     assert tape.forward.products * 2 == forward
     assert (tape.input.products + tape.weight.products) * 2 == backward
+    form = MultiheadAttention(
+        embed_dim=embedding, num_heads=heads, bias=bias, kdim=other[0], vdim=other[1], batch_first=True
+    )
+    products(form, tape, inputs, needs)
 
 
 @examples(30)
@@ -171,6 +196,7 @@ def test_scaled_dot_product_attention(targets: int, sources: int, size: int, val
         assert agree(each.gradient(), x.grad)
     assert tape.forward.products * 2 == forward
     assert tape.input.products * 2 == backward
+    products(ScaledDotProductAttention(), tape, [q, k, v], (True, True, True))
 
 
 @examples(30)
@@ -194,3 +220,57 @@ def test_bilinear(batch: int, left: int, right: int, out: int, bias: bool) -> No
     assert torch.allclose(torch.tensor([scalar.value for scalar in outputs], dtype=torch.float64), y.flatten())
     assert gradients_agree(layer, weights)
     assert agree(first.gradient(), a.grad) and agree(second.gradient(), b.grad)
+    form = Bilinear(in1_features=left, in2_features=right, out_features=out, bias=bias, dtype="float64")
+    assert form.forward(spec(a), spec(b)).matmul_flops == 2 * tape.forward.products
+    seen = observe(copy.deepcopy(layer), a.detach().requires_grad_(), b.detach().requires_grad_())
+    truth = observed(seen, a, b, forward=tape.forward)
+    into_first, into_second, into_weight = contractions(grid(a), grid(b), grid(layer.weight), grid(upstream))
+    into_bias = Tally(operations=upstream.numel() if bias else 0)
+
+    def parts(needs: tuple[bool, ...], weight: bool, of_bias: bool) -> tuple[Tally, Tally, Tally]:
+        both = into_first[1].products * needs[0] + into_second[1].products * needs[1]
+        return (
+            Tally(products=both),
+            into_weight[1] if weight else Tally(),
+            into_bias if of_bias else Tally(),
+        )
+
+    truth.parts = parts
+    assert agree(into_first[0], a.grad) and agree(into_second[0], b.grad)
+    assert agree(into_weight[0], layer.weight.grad)
+    hold(form, [spec(a), spec(b)], truth)
+
+
+def contractions(a: Grid, b: Grid, weight: Grid, dy: Grid) -> list[tuple[Grid, Tally]]:
+    """Each gradient of a bilinear layer anew, as PyTorch takes it: two operands at a time, per output feature.
+
+    (dy W) b for the first input, (a W) dy for the second, (a dy) b for the weight.
+    """
+    samples, _ = a.shape
+    out, left, right = weight.shape
+    da, db, dw = Grid.zeros(a.shape), Grid.zeros(b.shape), Grid.zeros(weight.shape)
+    first, second, third = Tally(), Tally(), Tally()
+    for n in range(samples):
+        for o in range(out):
+            through = {}
+            for i, j in indices((left, right)):
+                through[i, j] = dy.at[n, o] * weight.at[o, i, j]
+                first.products += 1
+            for i, j in indices((left, right)):
+                da.at[n, i] += through[i, j] * b.at[n, j]
+                first.products += 1
+            across = dict.fromkeys(range(right), 0.0)
+            for i, j in indices((left, right)):
+                across[j] += a.at[n, i] * weight.at[o, i, j]
+                second.products += 1
+            for j in range(right):
+                db.at[n, j] += across[j] * dy.at[n, o]
+                second.products += 1
+            scaled = {}
+            for i in range(left):
+                scaled[i] = a.at[n, i] * dy.at[n, o]
+                third.products += 1
+            for i, j in indices((left, right)):
+                dw.at[o, i, j] += scaled[i] * b.at[n, j]
+                third.products += 1
+    return [(da, first), (db, second), (dw, third)]

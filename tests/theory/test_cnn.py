@@ -133,6 +133,20 @@ def test_evaluation_uses_running_statistics() -> None:
     assert len(cnn().predict(IMAGES)["block1.batchnorm"].saved) == 3
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+def test_saved_for_backward_counts_each_tensor_once(in_place: bool) -> None:
+    saved = cnn(in_place=in_place).predict(IMAGES).saved_bytes()
+    assert saved["block1.conv"] == 0  # the images
+    # BatchNorm keeps its input and two statistics per channel, ReLU its output, the pool an int64 index per output.
+    first = {"batchnorm": 4_194_304 + 2 * 32 * 4, "relu": 4_194_304, "pool": 8 * 262_144}
+    assert {name: saved[f"block1.{name}"] for name in first} == first
+    assert (saved["block2.conv"], saved["gap"], saved["fc"]) == (1_048_576, 0, 16_384)
+    indices = 8 * (262_144 + 131_072 + 65_536)
+    assert sum(saved.values()) == 2 * (4_194_304 + 2_097_152 + 1_048_576) + 1_792 + indices + (
+        1_048_576 + 524_288 + 16_384
+    )
+
+
 def test_an_image_too_small_for_three_poolings_is_named() -> None:
     with pytest.raises(ShapeError, match=r"block3.pool: MaxPool2d has no output for the input \(1, 128, 1, 8\)"):
         cnn().predict(TensorSpec((1, 3, 4, 32)))

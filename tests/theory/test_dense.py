@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchtally.theory.cost import Cost
-from torchtally.theory.dense import Linear
+from torchtally.theory.dense import Bilinear, Linear
 from torchtally.theory.layer import Parameter, Saved, ShapeError
 from torchtally.theory.tensor import TensorSpec
 
@@ -58,3 +58,36 @@ def test_another_last_dimension_raises() -> None:
 def test_sizes_below_one_raise() -> None:
     with pytest.raises(ValueError, match="out_features must be at least 1, got 0"):
         Linear(in_features=1, out_features=0)
+
+
+M, IN1, IN2, OUT = 4, 3, 5, 7
+BILINEAR = Bilinear(in1_features=IN1, in2_features=IN2, out_features=OUT)
+X1, X2 = TensorSpec((2, 2, IN1)), TensorSpec((2, 2, IN2))
+
+
+def test_bilinear_contracts_two_operands_at_a_time() -> None:
+    assert BILINEAR.output(X1, X2).shape == (2, 2, OUT)
+    assert BILINEAR.parameters == (Parameter("weight", (OUT, IN1, IN2)), Parameter("bias", (OUT,)))
+    assert BILINEAR.forward(X1, X2) == Cost.matmul(OUT * (M * IN1 * IN2 + M * IN2))
+    assert BILINEAR.saved(X1, X2) == (Saved("input", X1), Saved("input", X2))
+
+
+def test_bilinear_gradients_apart() -> None:
+    of_x1 = OUT * (M * IN1 * IN2 + M * IN1 * IN2)
+    of_x2 = OUT * (M * IN1 * IN2 + M * IN2)
+    of_weight = OUT * (M * IN1 + M * IN1 * IN2)
+    backward = BILINEAR.backward(X1, X2)
+    assert backward.input == Cost.matmul(of_x1 + of_x2)
+    assert backward.weight == Cost.matmul(of_weight)
+    assert backward.bias == Cost(flops=M * OUT)
+    assert BILINEAR.backward(X1, X2, needs_input_grad=(True, False)).input == Cost.matmul(of_x1)
+    only_second = BILINEAR.backward(X1, X2, needs_input_grad=(False, True), needs_weight_grad=False)
+    assert (only_second.input, only_second.weight) == (Cost.matmul(of_x2), Cost())
+    assert only_second.input_gradients == (None, X2)
+
+
+def test_bilinear_inputs_that_do_not_fit_raise() -> None:
+    with pytest.raises(ShapeError, match="Bilinear needs the same leading dimensions"):
+        BILINEAR.forward(TensorSpec((2, IN1)), TensorSpec((3, IN2)))
+    with pytest.raises(ShapeError, match="Bilinear expects 5 features"):
+        BILINEAR.forward(TensorSpec((2, IN1)), TensorSpec((2, IN1)))

@@ -1,11 +1,13 @@
 import pytest
 
+from torchtally.theory.activations import activation
 from torchtally.theory.convolution import Conv1d
 from torchtally.theory.cost import Cost
 from torchtally.theory.dense import Linear
 from torchtally.theory.layer import Parameter, Saved, ShapeError
+from torchtally.theory.multihead import MultiheadAttention
 from torchtally.theory.network import Named, Network
-from torchtally.theory.pointwise import Dropout, ReLU
+from torchtally.theory.pointwise import Dropout, Flatten, Identity, ReLU
 from torchtally.theory.prediction import Totals
 from torchtally.theory.tensor import TensorSpec
 
@@ -92,6 +94,37 @@ def test_parameters_have_their_full_paths() -> None:
     alone = Network((Named("", Linear(in_features=1, out_features=1)),))
     assert [parameter.name for parameter in alone.parameters] == ["weight", "bias"]
     assert alone.predict(TensorSpec((1, 1)), frozen=["bias"]).totals.parameter_gradient_bytes == 4
+
+
+def test_what_shares_memory_is_saved_once() -> None:
+    first, second = (Linear(in_features=A, out_features=A) for _ in range(2))
+    network = Network(
+        (
+            Named("a", first),
+            Named("identity", Identity()),
+            Named("relu", ReLU(in_place=True)),
+            Named("hardtanh", activation("Hardtanh", in_place=True)),
+            Named("dropout", Dropout(p=0.0)),
+            Named("flatten", Flatten(start_dim=0, end_dim=0)),
+            Named("b", second),
+        )
+    )
+    assert network.predict(X).saved_bytes() == {
+        "a": 0, "identity": 0, "relu": N * A * 4, "hardtanh": 0, "dropout": 0, "flatten": 0, "b": 0
+    }  # fmt: skip
+
+
+def test_integers_have_no_gradient() -> None:
+    with pytest.raises(ValueError, match="an input of int64 has no gradient"):
+        NETWORK.predict(X.with_dtype("int64"), input_requires_grad=True)
+
+
+def test_weights_of_one_layer_are_frozen_together() -> None:
+    network = Network((Named("attention", MultiheadAttention(embed_dim=4, num_heads=2)),))
+    x = TensorSpec((3, 2, 4))
+    assert network.predict(x, frozen=["attention.in_proj_weight", "attention.out_proj.weight"])["attention"].backward
+    with pytest.raises(ValueError, match="attention: freeze all weights of the layer together, or none"):
+        network.predict(x, frozen=["attention.out_proj.weight"])
 
 
 def test_unknown_paths_raise() -> None:

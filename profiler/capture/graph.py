@@ -1,0 +1,166 @@
+"""The autograd graph, walked once as a backward pass begins: what it has saved, and where gradients will arrive.
+
+Reading `next_functions` and the raw saved variables dispatches nothing, keeps nothing alive and leaves autograd's
+check of in-place changes on, which saved-tensor hooks would turn off.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..records import Phase, SavedFacts, SavedRole
+from .attribution import BEFORE, NOBODY, SequenceTable
+from .autograd import NO_SEQUENCE_NUMBER, OUTSIDE_BACKWARD, keeps_graph, will_execute
+from .expected import LIMIT, PLACES, ExpectedGradients, leaf_place, place
+from .tensors import SpecTable
+
+_PREFIX = "_raw_saved_"
+_STATISTICS = frozenset({"result1", "result2", "mean", "rstd", "save_mean", "save_var", "save_invstd", "logsumexp"})
+_RESULTS = frozenset({"result", "result0", "output", "out", "values"})
+
+# Owner, autograd's name for it, shape, dtype, and the storage's bytes.
+_Saved = tuple[int, str, torch.Size, torch.dtype, int]
+
+
+class GraphWalker:
+    """Walks each graph once per backward pass. `parameters` are storages (of parameters and buffers) not counted."""
+
+    def __init__(self, table: SequenceTable, expected: ExpectedGradients, parameters: set[int]) -> None:
+        self._table = table
+        self._expected = expected
+        self._parameters = parameters
+        self._attributes: dict[type, tuple[str, ...]] = {}
+        self._counts: dict[_Saved, int] = {}
+        self._unreadable: dict[tuple[int, str], int] = {}
+        self._task = OUTSIDE_BACKWARD
+        self._seen: set[int] = set()  # numbers of the nodes walked in this backward pass
+        self._storages: set[int] = set()  # those that it found saved
+        self._kept: set[int] = set()  # numbers of nodes in kept graphs: their saved tensors are counted once
+
+    def visit(self, node: Any, number: int, task: int) -> None:
+        """Walk what hangs on `node`, unless this backward pass has walked it already."""
+        if task != self._task:
+            self._task = task
+            self._seen = set()
+            self._storages = set()
+        if number not in self._seen:
+            self._walk(node, number)
+
+    def _walk(self, root: Any, number: int) -> None:
+        kept = keeps_graph()
+        nodes, arrivals = self._reachable(root, number)
+        for where in arrivals:
+            self._expected.arrive(where, kept=kept)
+        self._collect(nodes)
+        if kept:
+            if len(self._kept) > LIMIT:
+                self._kept = set()
+            self._kept.update(nodes)
+
+    def _reachable(self, root: Any, number: int) -> tuple[dict[int, Any], set[int]]:
+        """The nodes that this backward pass will run, by number, and the places where gradients will arrive."""
+        nodes: dict[int, Any] = {number: root}
+        arrivals = {place(number, 0)}
+        met, waiting = {root}, [root]
+        while waiting:
+            for following, position in waiting.pop().next_functions:
+                if following is None:
+                    continue
+                if following in met:
+                    number = following._sequence_nr()
+                elif will_execute(following):
+                    met.add(following)
+                    number = following._sequence_nr()
+                    if number == NO_SEQUENCE_NUMBER:
+                        arrivals.add(leaf_place(following.variable))
+                        continue
+                    waiting.append(following)
+                    nodes[number] = following
+                else:
+                    continue
+                arrivals.add(number * PLACES + position)
+        self._seen.update(nodes)
+        return nodes, arrivals
+
+    def _collect(self, nodes: dict[int, Any]) -> None:
+        """Give each storage to the first node, in forward order, that saved it. No unpacking hook is run."""
+        attributes, kept = self._attributes, self._kept
+        for number in sorted(nodes):
+            if number in kept:
+                continue
+            node = nodes[number]
+            kind = type(node)
+            names = attributes.get(kind)
+            if names is None:
+                names = attributes[kind] = tuple(name for name in dir(node) if name.startswith(_PREFIX))
+            if names:
+                self._collect_from(node, number, names)
+            elif kind.__name__ == "CopySlices":
+                self._cannot_read(number, "what an in-place write into a view saved (CopySlices)")
+
+    def _collect_from(self, node: Any, number: int, names: tuple[str, ...]) -> None:
+        storages, parameters = self._storages, self._parameters
+        try:
+            for name in names:
+                raw = getattr(node, name)
+                for variable in raw if type(raw) is tuple or type(raw) is list else (raw,):
+                    data = None if variable is None else variable.data
+                    if data is None:
+                        continue
+                    if not isinstance(data, Tensor):
+                        self._cannot_read(number, "tensors packed by a saved-tensors hook (activation checkpointing)")
+                        continue
+                    storage = data.untyped_storage()
+                    identity = storage._cdata
+                    if identity not in storages and identity not in parameters:
+                        storages.add(identity)
+                        key = (self._table.owner(number), name, data.shape, data.dtype, storage.nbytes())
+                        self._counts[key] = self._counts.get(key, 0) + 1
+        except (RuntimeError, NotImplementedError):  # released already; or sparse, opaque, functorch tensors
+            self._cannot_read(number, f"the saved tensors of {node.name()}")
+
+    def _cannot_read(self, number: int, what: str) -> None:
+        key = (self._table.owner(number), what)
+        self._unreadable[key] = self._unreadable.get(key, 0) + 1
+
+    def facts(self, paths: tuple[str, ...], specs: SpecTable) -> tuple[SavedFacts, ...]:
+        """What was saved, as records; a storage of the loss, or of other work, has no path of a module."""
+        return tuple(
+            SavedFacts(
+                path=paths[owner] if owner >= 0 else "",
+                phase=_phase(owner),
+                role=_role(name, dtype),
+                tensor=specs.one((shape, dtype)),
+                bytes=nbytes,
+                times=times,
+            )
+            for (owner, name, shape, dtype, nbytes), times in self._counts.items()
+        )
+
+    def notes(self, paths: tuple[str, ...]) -> tuple[str, ...]:
+        """What could not be seen, and where."""
+        return tuple(
+            f"{paths[owner] or '(model)' if owner >= 0 else 'outside the model'}: {what} cannot be seen, "
+            f"{times} times; "
+            "saved_bytes leaves them out"
+            for (owner, what), times in self._unreadable.items()
+        )
+
+
+def _phase(owner: int) -> Phase:
+    return "loss" if owner == NOBODY else "outside" if owner == BEFORE else "forward"
+
+
+def _role(attribute: str, dtype: torch.dtype) -> SavedRole:
+    """What a tensor is to the node that saved it, from autograd's name for it and its dtype."""
+    name = attribute.removeprefix(_PREFIX)
+    if dtype in (torch.bool, torch.uint8):
+        return "mask"
+    if not dtype.is_floating_point and not dtype.is_complex:
+        return "index"
+    if name in _STATISTICS:
+        return "statistics"
+    return "output" if name in _RESULTS else "input"
