@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -268,12 +268,21 @@ def from_storages(storages: Storages) -> Statements:
     return statements
 
 
-def from_dispatcher(counts: Mapping[tuple[str, str], int], leaves: Iterable[str]) -> Statements:
-    """FlopCounterMode's figures for these modules without children: it counts products, and finds none elsewhere."""
+def from_dispatcher(counts: Mapping[tuple[str, str], int], paths: Iterable[str]) -> Statements:
+    """FlopCounterMode's figures for these modules, and for all others without children that it counted anything in.
+
+    It counts products; where it counted nothing, there are none.
+    """
     phases: tuple[Phase, ...] = ("forward", "backward")
+    asked = dict.fromkeys((*paths, *_innermost({path for path, _ in counts})))
     return {
         (path, phase): {"matmul_flops": counts.get((path, phase), 0)}
-        for path in leaves
+        for path in asked
         for phase in phases
         if ("", phase) in counts
     }
+
+
+def _innermost(paths: Set[str]) -> list[str]:
+    """Those in which no other lies; every path lies in ""."""
+    return [path for path in paths if not any(other.startswith(f"{path}.".lstrip(".")) for other in paths - {path})]

@@ -13,7 +13,17 @@ from typing import Any
 
 from .formulas import Price
 from .pricing import PRICES, Prices
-from .records import PHASES, CallFacts, GradientFacts, ModuleFacts, OperatorFacts, Phase, Trace
+from .records import (
+    PHASES,
+    SAVED_ROLES,
+    CallFacts,
+    GradientFacts,
+    ModuleFacts,
+    OperatorFacts,
+    Phase,
+    SavedFacts,
+    Trace,
+)
 
 Shape = tuple[int, ...]
 
@@ -25,6 +35,9 @@ class Row:
 
     In a backward row `input_shape` is that of the gradient of the input (None where none is computed), `output_shape`
     that of the gradient of the output, and `parameter_gradient_bytes` belongs to the gradients of the parameters.
+
+    `saved_bytes` are of the storages that autograd kept for backward and this module saved first, without parameters and
+    buffers; known only where a backward ran, and then also apart by what they are to the module.
     """
 
     path: str
@@ -38,6 +51,12 @@ class Row:
     activation_bytes: int | None = None
     gradient_bytes: int | None = None
     parameter_gradient_bytes: int | None = None
+    saved_bytes: int | None = None
+    saved_input_bytes: int | None = None
+    saved_output_bytes: int | None = None
+    saved_index_bytes: int | None = None
+    saved_mask_bytes: int | None = None
+    saved_statistics_bytes: int | None = None
     flops: int | None = None
     matmul_flops: int | None = None
     bias_flops: int | None = None
@@ -101,8 +120,11 @@ def build(trace: Trace, prices: Prices = PRICES) -> Ledger:
         cells[call.path, call.phase].calls.append(call)
     for gradient in trace.gradients:
         cells[gradient.path, "backward"].gradients.append(gradient)
+    for saved in trace.saved:
+        cells[saved.path, saved.phase].saved.append(saved)
+    backward_ran = bool(trace.saved) or any(phase == "backward" for _, phase in cells)
     modules = {facts.path: facts for facts in trace.modules}
-    rows = tuple(_rows(modules, cells))
+    rows = tuple(_rows(modules, cells, backward_ran))
     return Ledger(rows=rows, totals=_totals(trace, rows), coverage=_coverage(trace, unpriced))
 
 
@@ -112,6 +134,7 @@ class _Cell:
 
     calls: list[CallFacts] = field(default_factory=list)
     gradients: list[GradientFacts] = field(default_factory=list)
+    saved: list[SavedFacts] = field(default_factory=list)
     price: Price | None = None
     unpriced: set[str] = field(default_factory=set)
 
@@ -135,20 +158,20 @@ def _add(total: Price | None, price: Price | None, times: int) -> Price:
     return Price(*(a + times * b for a, b in zip(have, more, strict=True)))
 
 
-def _rows(modules: dict[str, ModuleFacts], cells: dict[tuple[str, Phase], _Cell]) -> Iterable[Row]:
+def _rows(modules: dict[str, ModuleFacts], cells: dict[tuple[str, Phase], _Cell], backward_ran: bool) -> Iterable[Row]:
     for path, facts in modules.items():
         for phase in PHASES:
             cell = cells.get((path, phase))
             if phase == "forward":
-                yield _forward_row(facts, cell or _Cell(), "forward")
+                yield _forward_row(facts, cell or _Cell(), "forward", backward_ran)
             elif cell is not None:
-                yield _row(facts, phase, cell)
+                yield _row(facts, phase, cell, backward_ran)
 
 
-def _row(facts: ModuleFacts, phase: Phase, cell: _Cell) -> Row:
+def _row(facts: ModuleFacts, phase: Phase, cell: _Cell, backward_ran: bool) -> Row:
     if phase == "recompute":
-        return _forward_row(facts, cell, phase)
-    return _backward_row(facts, cell) if phase == "backward" else _plain_row(facts, phase, cell)
+        return _forward_row(facts, cell, phase, False)
+    return _backward_row(facts, cell) if phase == "backward" else _plain_row(facts, phase, cell, backward_ran)
 
 
 def _priced(cell: _Cell) -> dict[str, Any]:
@@ -156,7 +179,18 @@ def _priced(cell: _Cell) -> dict[str, Any]:
     return {**price._asdict(), "unpriced": tuple(sorted(cell.unpriced))}
 
 
-def _forward_row(facts: ModuleFacts, cell: _Cell, phase: Phase) -> Row:
+def _saved(cell: _Cell, backward_ran: bool) -> dict[str, Any]:
+    """Bytes kept, in all and by role; nothing where no backward showed them."""
+    if not backward_ran:
+        return {}
+    by_role = {
+        f"saved_{role}_bytes": sum(saved.times * saved.bytes for saved in cell.saved if saved.role == role)
+        for role in SAVED_ROLES
+    }
+    return {"saved_bytes": sum(by_role.values()), **by_role}
+
+
+def _forward_row(facts: ModuleFacts, cell: _Cell, phase: Phase, backward_ran: bool) -> Row:
     trainable = phase == "forward"
     called = bool(cell.calls) or cell.price is not None
     return Row(
@@ -169,6 +203,7 @@ def _forward_row(facts: ModuleFacts, cell: _Cell, phase: Phase) -> Row:
         parameters=sum(p.tensor.elements for p in facts.parameters) if trainable else None,
         parameter_bytes=sum(p.tensor.nbytes for p in facts.parameters) if trainable else None,
         activation_bytes=_bytes(cell.calls) if called else None,
+        **(_saved(cell, backward_ran) if called else {}),
         **(_priced(cell) if called else {}),
     )
 
@@ -194,8 +229,9 @@ def _backward_row(facts: ModuleFacts, cell: _Cell) -> Row:
     )
 
 
-def _plain_row(facts: ModuleFacts, phase: Phase, cell: _Cell) -> Row:
-    return Row(path=facts.path, type=facts.type, phase=phase, **_priced(cell))
+def _plain_row(facts: ModuleFacts, phase: Phase, cell: _Cell, backward_ran: bool) -> Row:
+    kept = _saved(cell, backward_ran) if phase in ("loss", "outside") else {}
+    return Row(path=facts.path, type=facts.type, phase=phase, **kept, **_priced(cell))
 
 
 def _totals(trace: Trace, rows: tuple[Row, ...]) -> dict[str, int]:
@@ -212,6 +248,9 @@ def _totals(trace: Trace, rows: tuple[Row, ...]) -> dict[str, int]:
                 totals[f"{phase}_{column}"] = sum(getattr(row, column) for row in chosen)
     if any(row.activation_bytes is not None for row in rows):
         totals["activation_bytes"] = sum(row.activation_bytes or 0 for row in rows if row.phase == "forward")
+    kept = [row.saved_bytes for row in rows if row.phase == "forward" and row.saved_bytes is not None]
+    if kept:
+        totals["saved_bytes"] = sum(kept)
     if "backward_flops" in totals:
         backward = [row for row in rows if row.phase == "backward"]
         totals["gradient_bytes"] = sum(row.gradient_bytes or 0 for row in backward)

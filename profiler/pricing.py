@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from . import formulas as f
 from .errors import PricingError
@@ -251,12 +252,16 @@ class Prices(Mapping[str, Formula]):
                 f"the formula for {signature.operator} does not fit the call {signature.arguments}: {error}"
             ) from error
 
-    def extend(self, formulas: Mapping[str, Formula]) -> Prices:
-        """A new table with more formulas. Raises PricingError for a name that has one, or is on the free list."""
-        for name in formulas:
+    def extend(self, formulas: Mapping[Any, Formula]) -> Prices:
+        """A new table with more formulas, by operator or its name ("mylib.my_op", "mylib::my_op").
+
+        Raises PricingError for one that has a price, or is on the free list.
+        """
+        named = {str(operator).replace("::", "."): formula for operator, formula in formulas.items()}
+        for name in named:
             if name in self._table or name in self.free:
                 raise PricingError(f"{name} already has a price; a formula cannot be replaced, only added")
-        return Prices({**self._table, **formulas}, self.free)
+        return Prices({**self._table, **named}, self.free)
 
 
 def _names(name: str, in_place: bool = True) -> Iterator[str]:

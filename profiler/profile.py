@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ from .capture.operators import OperatorRecorder
 from .capture.tensors import SpecTable
 from .environment import environment
 from .errors import NotAModuleError, RunStateError
+from .formulas import Formula
 from .ledger import Coverage, Ledger, build
 from .pricing import PRICES, Prices
 from .records import ModuleFacts, ParameterFacts, Trace
@@ -158,6 +159,21 @@ class Profile:
         """Sums over the model. A figure of a phase that did not happen is absent."""
         return self.ledger.totals
 
+    def per_sample(self, samples: int | None = None) -> dict[str, float]:
+        """The totals divided by the number of samples: by default the first dimension of the model's first input.
+
+        Parameters and their bytes are not divided. Raises RunStateError where the run shows no such dimension.
+        """
+        samples = samples or self._batch_size()
+        whole = {"parameters", "parameter_bytes", "parameter_gradient_bytes"}
+        return {name: figure if name in whole else figure / samples for name, figure in self.totals.items()}
+
+    def _batch_size(self) -> int:
+        for call in self.trace.calls:
+            if call.path == "" and call.inputs and call.inputs[0].shape and call.inputs[0].shape[0]:
+                return call.inputs[0].shape[0]
+        raise RunStateError("the run shows no batch dimension; say per_sample(samples=...)")
+
     @property
     def coverage(self) -> Coverage:
         """What the totals rest on: unpriced operators, and what could not be observed."""
@@ -189,16 +205,18 @@ class Profile:
         return ledger_text(self.ledger)
 
 
-def profile(model: nn.Module, *, prices: Prices = PRICES) -> Profile:
+def profile(model: nn.Module, *, prices: Prices = PRICES, formulas: Mapping[Any, Formula] | None = None) -> Profile:
     """Watch `model` through a `with` block: forward, backward, optimizer steps, as many as you like.
 
     The model, torch and the process are left as they were on every path out; losses and gradients are what they would
     have been. Raises NotAModuleError for anything but a module. Results are read after the block:
     `print(run)`, `run.to_frame()`, `run.totals`, `run.compare()`.
 
-    `prices` is a table of operator formulas; `torchtally.PRICES.extend({...})` makes one with your own operators.
+    `formulas` prices operators of your own for this run alone: `{"mylib.my_op": formula}`, or the operator itself
+    (`torch.ops.mylib.my_op`) as the key. A formula takes a `Signature` and returns a `Price`. `prices` replaces the whole
+    table; `torchtally.PRICES.extend({...})` makes one that can be kept.
     """
-    return Profile(model, prices=prices)
+    return Profile(model, prices=prices.extend(formulas) if formulas else prices)
 
 
 def _module_facts(modules: Mapping[str, nn.Module], specs: SpecTable) -> tuple[ModuleFacts, ...]:

@@ -112,6 +112,8 @@ class GradientFacts:
 
 SavedRole = Literal["input", "output", "index", "mask", "statistics"]
 
+SAVED_ROLES: tuple[SavedRole, ...] = ("input", "output", "index", "mask", "statistics")
+
 
 @dataclass(frozen=True, slots=True)
 class SavedFacts:

@@ -9,7 +9,7 @@ disagreement is a listed defect of a witness.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
@@ -45,9 +45,11 @@ def judge(
     """Judge what witnesses said of one quantity; None means that a witness is silent.
 
     `claim_holds` tells whether a claim, as printed, admits a value (its precision, its relation); without it a claim
-    must be equal. `known_defect` is the reason why FlopCounterMode is known to err here, if it is.
+    must be equal. `known_defect` is the reason why FlopCounterMode is known to err here, if it is; then it has no vote.
     """
     heard = {witness: value for witness, value in said.items() if value is not None}
+    if known_defect and "FlopCounterMode" in heard:
+        return _without_defect(heard, claim_holds, known_defect)
     if len(heard) < 2:
         only = next(iter(heard), "no witness")
         return Judgement(verdict="not measured", reason=f"stated by {only} alone")
@@ -58,8 +60,18 @@ def judge(
     wrong = tuple(witness for witness in heard if witness not in camps[right])
     if not wrong:
         return Judgement(verdict="agrees", right=right)
-    reason = known_defect if wrong == ("FlopCounterMode",) and known_defect else _blame(heard, camps[right], right)
-    return Judgement(verdict="contradicted", wrong=wrong, right=right, reason=reason)
+    return Judgement(verdict="contradicted", wrong=wrong, right=right, reason=_blame(heard, camps[right], right))
+
+
+def _without_defect(heard: Mapping[Witness, Value], claim_holds: Holds | None, defect: str) -> Judgement:
+    """What the others say. If they agree on another value than FlopCounterMode's, the defect explains its error."""
+    others: dict[Witness, Value | None] = {
+        witness: value for witness, value in heard.items() if witness != "FlopCounterMode"
+    }
+    judgement = judge(others, claim_holds=claim_holds)
+    if judgement.verdict != "agrees" or judgement.right == heard["FlopCounterMode"]:
+        return judgement
+    return replace(judgement, verdict="contradicted", wrong=("FlopCounterMode",), reason=defect)
 
 
 def _camps(heard: Mapping[Witness, Value], claim_holds: Holds | None) -> dict[Value, tuple[Witness, ...]]:

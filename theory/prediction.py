@@ -155,13 +155,13 @@ class Prediction:
         whole = getattr(self.totals, phase).flops
         return {kind: Fraction(100 * getattr(sums, phase).flops, whole) for kind, sums in self.by_kind().items()}
 
-    def saved_bytes(self) -> dict[str, int]:
-        """Bytes that each layer is the first to keep for backward, by path; the network's own input is not counted.
+    def saved_bytes(self, *, network_input: bool = False) -> dict[str, int]:
+        """Bytes that each layer is the first to keep for backward, by path; the network's own input only if asked for.
 
         One tensor may be an output kept by one layer and an input kept by the next: it counts once. In-place layers and
         views hand on their input's memory.
         """
-        kept: set[int] = {0}
+        kept: set[int] = set() if network_input else {0}
         found, number = {}, 0
         for row in self.rows:
             before = number

@@ -17,7 +17,7 @@ from ..capture.storage import Held
 from ..formulas import Price
 from ..ledger import Ledger, Row
 from ..pricing import PRICES
-from ..records import CallFacts, OperatorFacts, ParameterFacts
+from ..records import CallFacts, OperatorFacts, ParameterFacts, Trace
 from ..verdict import NONE, Value
 from .runs import Observed, adam_state_bytes, count_variants, parameters_of
 
@@ -56,7 +56,7 @@ class RunWitness:
     # Counted ----------------------------------------------------------------------------------------------------------
 
     def counted(self, claim: Claim) -> Value | None:
-        """Our count of the claimed quantity, or None where a count cannot tell."""
+        """Our count of the claimed quantity, None where a count cannot tell, "none" where nothing of it was seen."""
         if claim.layer == "input":
             return self._input(claim.quantity)
         if claim.quantity in _VARIATIONS:
@@ -84,17 +84,23 @@ class RunWitness:
         return known.get(quantity)
 
     def _call(self, path: str) -> CallFacts:
-        return next(call for call in self._observed.trace.calls if call.path == path)
+        return _call(self._observed.trace, path)
 
     def _layer(self, claim: Claim) -> Value | None:
         facts = _LayerFacts(self._observed, claim.layer)
         if claim.quantity == "flops":
             return self._flops(claim.layer, claim.phase)
         find = _LAYER.get(claim.quantity)
-        return None if find is None else find(facts)
+        try:
+            return None if find is None else find(facts)
+        except LookupError:
+            return NONE
 
-    def _flops(self, path: str, phase: str) -> int | None:
-        return self._ledger.row(path, "backward" if phase == "backward" else "forward").flops
+    def _flops(self, path: str, phase: str) -> Value | None:
+        try:
+            return self._ledger.row(path, "backward" if phase == "backward" else "forward").flops
+        except KeyError:
+            return NONE
 
     def _sums(self, claim: Claim, rows: list[Row]) -> Value | None:
         find = _SUMS.get(claim.quantity)
@@ -191,15 +197,33 @@ _SUMS: dict[str, Callable[[list[Row]], Value]] = {
 }
 
 
+def _call(trace: Trace, path: str) -> CallFacts:
+    """The first kind of call. Raises LookupError where there was none."""
+    for call in trace.calls:
+        if call.path == path:
+            return call
+    raise LookupError(f"{path!r} was not called")
+
+
 class _LayerFacts:
-    """Everything the trace has on one module."""
+    """Everything the trace has on one module. What is asked of rows and calls that are not there is a LookupError."""
 
     def __init__(self, observed: Observed, path: str) -> None:
         self.path = path
         self.trace = observed.trace
-        self.forward = observed.ledger.row(path, "forward")
-        self.backward = observed.ledger.row(path, "backward")
-        self.call = next(call for call in self.trace.calls if call.path == path)
+        self._ledger = observed.ledger
+
+    @property
+    def forward(self) -> Row:
+        return self._ledger.row(self.path, "forward")
+
+    @property
+    def backward(self) -> Row:
+        return self._ledger.row(self.path, "backward")
+
+    @property
+    def call(self) -> CallFacts:
+        return _call(self.trace, self.path)
 
     def held(self, name: str) -> ParameterFacts | None:
         facts = next(facts for facts in self.trace.modules if facts.path == self.path)

@@ -15,7 +15,17 @@ from ..verdict import NONE, Value
 
 
 def by_theory(claim: Claim, step: Prediction) -> Value | None:
-    """The closed form's value of the claimed quantity, or None where theory does not speak of it."""
+    """The closed form's value of the claimed quantity, or None where theory does not speak of it.
+
+    It is "none" where theory has no such layer, parameter or gradient.
+    """
+    try:
+        return _found(claim, step)
+    except (KeyError, ValueError):
+        return NONE
+
+
+def _found(claim: Claim, step: Prediction) -> Value | None:
     rule = RUN_RULES.get(claim.quantity)
     if rule is not None:
         found = read(rule, step, claim)

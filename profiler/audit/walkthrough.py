@@ -117,7 +117,7 @@ def layer_rows(observed: Observed, network: Network, prediction: Prediction) -> 
         theory=from_prediction(prediction),
         count=from_ledger(observed.ledger),
         measured=from_storages(observed.storages),
-        dispatcher=from_dispatcher(observed.dispatcher, observed.storages.outputs),
+        dispatcher=from_dispatcher(observed.dispatcher, [row.path for row in prediction]),
         layers={named.path: named.layer for named in network},
     )
 

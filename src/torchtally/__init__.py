@@ -18,21 +18,41 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .profiler.audit import Audit, audit
     from .profiler.compare import Comparison
+    from .profiler.count import count
     from .profiler.errors import TallyError
+    from .profiler.formulas import Price
     from .profiler.pricing import PRICES
     from .profiler.profile import Profile, profile
+    from .profiler.records import Signature
+    from .profiler.workload import Workload
 
 _HOMES = {
     "Audit": ".profiler.audit",
     "Comparison": ".profiler.compare",
     "PRICES": ".profiler.pricing",
+    "Price": ".profiler.formulas",
+    "Signature": ".profiler.records",
+    "Workload": ".profiler.workload",
+    "count": ".profiler.count",
     "Profile": ".profiler.profile",
     "TallyError": ".profiler.errors",
     "audit": ".profiler.audit",
     "profile": ".profiler.profile",
 }
 
-__all__ = ["PRICES", "Audit", "Comparison", "Profile", "TallyError", "audit", "profile"]
+__all__ = [
+    "PRICES",
+    "Audit",
+    "Comparison",
+    "Price",
+    "Profile",
+    "Signature",
+    "TallyError",
+    "Workload",
+    "audit",
+    "count",
+    "profile",
+]
 
 
 def __getattr__(name: str) -> Any:

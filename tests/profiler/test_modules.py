@@ -69,6 +69,7 @@ def test_a_shared_module_on_two_shapes() -> None:
     assert run.ledger.row("layer").calls == 2
     assert run.ledger.row("layer").input_shape == (N, I), "of the first kind of call"
     assert run.ledger.row("layer", "backward").flops == 2 * (N + 14) * I * O + (N + 14) * O
+    assert run.ledger.row("layer", "backward").output_shape == (N, O), "of the same call as forward"
 
 
 def test_a_module_under_two_names_has_the_first() -> None:

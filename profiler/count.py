@@ -1,0 +1,101 @@
+"""A quick answer: one forward and backward of a model, counted, and the model left as it was."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_map_only
+
+from .capture.tensors import tensors_in
+from .errors import UsageError
+from .formulas import Formula
+from .pricing import PRICES, Prices
+from .profile import Profile, profile
+
+
+def count(
+    model: nn.Module,
+    *args: Any,
+    backward: bool = True,
+    device: str | None = None,
+    prices: Prices = PRICES,
+    formulas: Mapping[Any, Formula] | None = None,
+    **kwargs: Any,
+) -> Profile:
+    """Run `model(*args, **kwargs)` and, with `backward`, the backward of the sum of its outputs; return the ended run.
+
+    Where nothing of the output needs a gradient (no trained parameters, `torch.no_grad()`), only forward runs. The model
+    is left as it was: gradients, buffers and random state are put back.
+
+    With `device="meta"` nothing is computed and nothing large allocated: the run goes over fake copies of model and inputs,
+    which keep the device they pretend to be on, so that the same operators are chosen as in a real run.
+
+    Raises UsageError for another `device` (move the model and inputs there instead), NotAModuleError for anything but a
+    module; errors of the model itself pass through.
+    """
+    if device not in (None, "meta"):
+        raise UsageError(
+            f'device must be "meta" or left out, got {device!r}; move the model and its inputs there instead'
+        )
+    watched = profile(model, prices=prices, formulas=formulas)
+    with ExitStack() as stack:
+        if device == "meta":
+            model, args, kwargs = _pretended(model, args, kwargs, stack)
+            watched = profile(model, prices=prices, formulas=formulas)
+        else:
+            stack.enter_context(_undisturbed(model))
+        with watched:
+            outputs = model(*args, **kwargs)
+            if backward:
+                _backward(outputs)
+    return watched
+
+
+def _backward(outputs: Any) -> None:
+    """Of the sum of all outputs that need a gradient, without an operator of our own: each is given ones."""
+    roots = [tensor for tensor in tensors_in(outputs) if tensor.requires_grad]
+    if roots:
+        torch.autograd.backward(roots, [torch.ones_like(tensor) for tensor in roots])
+
+
+@contextmanager
+def _undisturbed(model: nn.Module) -> Iterator[None]:
+    """Put back gradients, buffers and random state."""
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers()) if tensor.device.type == "cuda"}
+    try:
+        with torch.random.fork_rng(devices=[device.index for device in devices]):
+            for parameter, _ in gradients:
+                parameter.grad = None
+            yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+
+
+def _pretended(
+    model: nn.Module, args: Any, kwargs: dict[str, Any], stack: ExitStack
+) -> tuple[nn.Module, Any, dict[str, Any]]:
+    """Copies of model and inputs on fake tensors, inside an active FakeTensorMode."""
+    on_meta = any(tensor.device.type == "meta" for tensor in (*model.parameters(), *model.buffers()))
+    mode = nullcontext() if on_meta else FakeTensorMode(allow_non_fake_inputs=False)
+
+    def fake(tensor: Tensor) -> Tensor:
+        return tensor.to("meta") if on_meta else mode.from_tensor(tensor)  # type: ignore[union-attr]
+
+    memo: dict[int, Any] = {}
+    for tensor in (*model.parameters(), *model.buffers()):
+        memo[id(tensor)] = tensor if tensor.device.type == "meta" else fake(tensor)
+    pretended = copy.deepcopy(model, memo)
+    stack.enter_context(mode)
+    return pretended, tree_map_only(Tensor, fake, args), tree_map_only(Tensor, fake, kwargs)
