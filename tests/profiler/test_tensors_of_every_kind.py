@@ -117,12 +117,6 @@ def test_a_block_around_fake_tensors_is_the_same() -> None:
     assert facts(step(model, x)) == cnn_facts()
 
 
-def test_gradients_under_deterministic_algorithms_and_anomaly_mode() -> None:
-    expected = cnn_facts()
-    with torch.autograd.set_detect_anomaly(True):
-        assert cnn_facts() == expected
-
-
 @pytest.mark.parametrize("seed", [0, 1])
 def test_figures_do_not_depend_on_the_data(seed: int) -> None:
     torch.manual_seed(seed)
