@@ -18,6 +18,7 @@ else:
 
 EXIT_DISAGREEMENT = 1
 EXIT_USAGE = 2
+OUTPUT = click.Path(path_type=Path, readable=False)  # judged by `check_writable`, which also asks about its folder
 LARGEST = 2**31 - 1  # of any size: what lies beyond would overflow torch's own integers instead of memory
 
 
@@ -49,8 +50,8 @@ def cli() -> None:
 @click.option("--batch-size", type=click.IntRange(1, LARGEST), default=32, show_default=True, help="Images per step.")
 @click.option("--image-size", type=_Sizes(), default=(32, 32), metavar="SIZE", help="32, or 33x47.  [default: 32]")
 @click.option("--all", "everything", is_flag=True, help="Show every row, also those that simply agree.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the audit as JSON.")
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the rows as CSV.")
+@click.option("--json", "json_path", type=OUTPUT, metavar="FILE", help="Write the audit as JSON.")
+@click.option("--csv", "csv_path", type=OUTPUT, metavar="FILE", help="Write the rows as CSV.")
 def audit(
     device: str | None,
     batch_size: int,

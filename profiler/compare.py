@@ -155,7 +155,11 @@ def _judged(
     place: Place, quantity: str, said: Mapping[Witness, Value | None], layers: Mapping[str, Layer]
 ) -> ComparisonRow:
     path, phase = place
-    defect = known_defect(layers.get(path), phase, right=said["theory"], said=said["FlopCounterMode"])
+    defects = (
+        known_defect(layers.get(path), phase, right=right, said=said["FlopCounterMode"])
+        for right in (said["theory"], said["count"])
+    )
+    defect = next(filter(None, defects), None)
     return _row(path, phase, quantity, said, judge(said, known_defect=defect), defect)
 
 
@@ -268,13 +272,13 @@ def from_storages(storages: Storages) -> Statements:
     return statements
 
 
-def from_dispatcher(counts: Mapping[tuple[str, str], int], paths: Iterable[str]) -> Statements:
-    """FlopCounterMode's figures for these modules, and for all others without children that it counted anything in.
+def from_dispatcher(counts: Mapping[tuple[str, str], int], leaves: Iterable[str]) -> Statements:
+    """FlopCounterMode's figures for the model's modules without children, and for any other such that it names.
 
     It counts products; where it counted nothing, there are none.
     """
     phases: tuple[Phase, ...] = ("forward", "backward")
-    asked = dict.fromkeys((*paths, *_innermost({path for path, _ in counts})))
+    asked = dict.fromkeys((*leaves, *_innermost({path for path, _ in counts})))
     return {
         (path, phase): {"matmul_flops": counts.get((path, phase), 0)}
         for path in asked

@@ -30,11 +30,11 @@ def count(
 ) -> Profile:
     """Run `model(*args, **kwargs)` and, with `backward`, the backward of the sum of its outputs; return the ended run.
 
-    Where nothing of the output needs a gradient (no trained parameters, `torch.no_grad()`), only forward runs. The model
-    is left as it was: gradients, buffers and random state are put back.
+    Where nothing of the output needs a gradient (no trained parameters, `torch.no_grad()`), only forward runs. The
+    model is left as it was: gradients, buffers and random state are put back.
 
-    With `device="meta"` nothing is computed and nothing large allocated: the run goes over fake copies of model and inputs,
-    which keep the device they pretend to be on, so that the same operators are chosen as in a real run.
+    With `device="meta"` nothing is computed and nothing large allocated: the run goes over fake copies of model and
+    inputs, which keep the device they pretend to be on, so that the same operators are chosen as in a real run.
 
     Raises UsageError for another `device` (move the model and inputs there instead), NotAModuleError for anything but a
     module; errors of the model itself pass through.

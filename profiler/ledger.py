@@ -36,8 +36,8 @@ class Row:
     In a backward row `input_shape` is that of the gradient of the input (None where none is computed), `output_shape`
     that of the gradient of the output, and `parameter_gradient_bytes` belongs to the gradients of the parameters.
 
-    `saved_bytes` are of the storages that autograd kept for backward and this module saved first, without parameters and
-    buffers; known only where a backward ran, and then also apart by what they are to the module.
+    `saved_bytes` are of the storages that autograd kept for backward and this module saved first, without parameters
+    and buffers; known only where a backward ran, and then also apart by what they are to the module.
     """
 
     path: str
@@ -214,7 +214,8 @@ def _bytes(calls: Iterable[CallFacts]) -> int:
 
 def _backward_row(facts: ModuleFacts, cell: _Cell) -> Row:
     def of(kind: str) -> list[GradientFacts]:
-        return [gradient for gradient in cell.gradients if gradient.of == kind]
+        found = [gradient for gradient in cell.gradients if gradient.of == kind]
+        return found if kind == "parameter" else sorted(found, key=lambda gradient: int(gradient.name))
 
     inputs, outputs, parameters = of("input"), of("output"), of("parameter")
     return Row(

@@ -88,9 +88,9 @@ class Profile:
         holders = _holders(modules)
         index = {id(module): position for position, module in enumerate(modules.values())}
         self._expected = ExpectedGradients()
-        self._walker = GraphWalker(table, self._expected, _parameter_storages(model))
-        self._parameter_gradients = ParameterGradients()
         self._calls = CallRecorder(index, table, self._expected)
+        self._walker = GraphWalker(table, self._expected, self._calls.owner_of, _parameter_storages(model))
+        self._parameter_gradients = ParameterGradients()
         owners = {id(parameter): owner for parameter, owner, _ in holders}
         self._operators = OperatorRecorder(self._calls, table, self._walker, owners, self._prices.is_free)
         self._environment = environment(_device(model))
@@ -115,6 +115,7 @@ class Profile:
             self._state = "ended"
 
     def _freeze(self) -> Trace:
+        self._operators.finish()
         paths, specs = self._paths, self._specs
         return Trace(
             environment=self._environment,
@@ -130,7 +131,7 @@ class Profile:
         notes = self._walker.notes(self._paths)
         calls = self._calls.foreign_threads
         if calls:
-            notes += (f"{calls} module calls in other threads were not observed; profile each thread's part itself",)
+            notes += (f"module calls in other threads were not observed: {calls}; profile each thread's part itself",)
         return notes
 
     # Reading -------------------------------------------------------------------------------------------------------
@@ -213,8 +214,8 @@ def profile(model: nn.Module, *, prices: Prices = PRICES, formulas: Mapping[Any,
     `print(run)`, `run.to_frame()`, `run.totals`, `run.compare()`.
 
     `formulas` prices operators of your own for this run alone: `{"mylib.my_op": formula}`, or the operator itself
-    (`torch.ops.mylib.my_op`) as the key. A formula takes a `Signature` and returns a `Price`. `prices` replaces the whole
-    table; `torchtally.PRICES.extend({...})` makes one that can be kept.
+    (`torch.ops.mylib.my_op`) as the key. A formula takes a `Signature` and returns a `Price`. `prices` replaces the
+    whole table; `torchtally.PRICES.extend({...})` makes one that can be kept.
     """
     return Profile(model, prices=prices.extend(formulas) if formulas else prices)
 

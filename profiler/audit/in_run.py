@@ -61,7 +61,7 @@ class RunWitness:
             return self._input(claim.quantity)
         if claim.quantity in _VARIATIONS:
             return _VARIATIONS[claim.quantity](self)
-        if claim.layer in self._observed.storages.outputs:  # a leaf module
+        if claim.layer in self._observed.leaves:
             return self._layer(claim)
         return self._sums(claim, self._rows(claim.layer))
 
@@ -91,10 +91,13 @@ class RunWitness:
         if claim.quantity == "flops":
             return self._flops(claim.layer, claim.phase)
         find = _LAYER.get(claim.quantity)
+        if find is None:
+            return None
         try:
-            return None if find is None else find(facts)
+            seen = find(facts)
         except LookupError:
-            return NONE
+            seen = None
+        return NONE if seen is None else seen
 
     def _flops(self, path: str, phase: str) -> Value | None:
         try:
@@ -134,11 +137,11 @@ class RunWitness:
         """What the allocator holds: shapes and bytes of single layers, and sums of bytes."""
         storages = self._observed.storages
         path, leaves = claim.layer, self._leaves(claim.layer)
-        if claim.quantity == "output_shape" and path in storages.outputs:
-            return storages.outputs[path].shape
-        if claim.quantity == "gradient_shape" and path in storages.output_gradients:
-            gradient = storages.input_gradients.get(path)
-            return gradient.shape if gradient else NONE
+        shaped = {"output_shape": storages.outputs, "gradient_shape": storages.input_gradients}.get(claim.quantity)
+        if shaped is not None:
+            if path not in self._observed.leaves:
+                return None
+            return shaped[path].shape if path in shaped else NONE
         held = {
             "activation_bytes": _bytes(storages.outputs),
             "gradient_bytes": _bytes(storages.input_gradients),
@@ -159,11 +162,11 @@ class RunWitness:
         return sum(self._observed.dispatcher.get((leaf, claim.phase), 0) for leaf in leaves)
 
     def _leaves(self, layer: str) -> list[str]:
-        """Paths of the layer's, block's or kind's modules without children, as the plain run saw them."""
+        """Paths of the layer's, block's or kind's modules without children."""
         kind = layer.removeprefix("kind:") if layer.startswith("kind:") else None
         return [
             path
-            for path in self._observed.storages.outputs
+            for path in self._observed.leaves
             if (_kind(path) == kind if kind else not layer or path == layer or path.startswith(layer + "."))
         ]
 

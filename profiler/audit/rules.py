@@ -290,7 +290,7 @@ def _dominates(step: Statements) -> Finding:
 
 def _bottlenecks(step: Statements) -> Finding:
     convolutions = [_flops(step, f"block{n}.conv") for n in (1, 2, 3)]
-    first, last = (step[f"block{n}.conv", "forward"]["output_shape"] for n in (1, 3))
+    first, last = (step.get((f"block{n}.conv", "forward"), {}).get("output_shape") for n in (1, 3))
     shrinks = isinstance(first, tuple) and isinstance(last, tuple) and last[2] < first[2]
     return Finding(
         shrinks and min(convolutions[1:]) > convolutions[0],

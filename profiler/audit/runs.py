@@ -20,11 +20,14 @@ from ..records import Trace
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """One configuration, run: our count, the dispatcher's, and what the allocator holds; each from a step of its
-    own."""
+    """One configuration, run: our count, the dispatcher's, and what the allocator holds; each from a step of its own.
+
+    `leaves` are the paths of the model's modules that have no children, as the model has them.
+    """
 
     config: CNNConfig
     batch_size: int
+    leaves: tuple[str, ...]
     ledger: Ledger
     trace: Trace
     storages: Storages
@@ -50,6 +53,7 @@ def observe(config: CNNConfig, batch_size: int, device: str = "cpu") -> Observed
     return Observed(
         config=config,
         batch_size=batch_size,
+        leaves=tuple(path for path, module in model.named_modules() if not any(True for _ in module.children())),
         ledger=run.ledger,
         trace=run.trace,
         storages=storages,

@@ -117,7 +117,7 @@ def layer_rows(observed: Observed, network: Network, prediction: Prediction) -> 
         theory=from_prediction(prediction),
         count=from_ledger(observed.ledger),
         measured=from_storages(observed.storages),
-        dispatcher=from_dispatcher(observed.dispatcher, [row.path for row in prediction]),
+        dispatcher=from_dispatcher(observed.dispatcher, observed.leaves),
         layers={named.path: named.layer for named in network},
     )
 
@@ -129,15 +129,31 @@ def claim_rows(
     device: str,
     layers: Iterable[ComparisonRow] = (),
 ) -> Iterable[ClaimRow]:
-    """Every claim, judged by arithmetic and by the run. `layers` are the layers' own rows, with more witnesses."""
-    claims, layers = tuple(claims), tuple(layers)
+    """Every claim, judged by arithmetic and by the run. `layers` are the layers' own rows, with more witnesses.
+
+    Claims of layers are judged before those of their sums, which defer to them.
+    """
+    claims = tuple(claims)
     follows = arithmetic_of(claims)
     witness = RunWitness(observed, device)
-    for claim in claims:
+    in_layers = [row for row in layers if is_failure(row)]
+    judged: dict[str, ClaimRow] = {}
+
+    def judge_one(claim: Claim, errors: Iterable[ComparisonRow]) -> None:
         if claim.quantity == "rule":
-            yield _judge_rule(claim, observed, prediction)
+            judged[claim.id] = _judge_rule(claim, observed, prediction)
         else:
-            yield _judge_figure(claim, follows[claim.id], witness, prediction, layers)
+            judged[claim.id] = _judge_figure(claim, follows[claim.id], witness, prediction, errors)
+
+    of_layers = [claim for claim in claims if claim.layer in observed.leaves]
+    for claim in of_layers:
+        phases = (claim.phase,) if claim.phase in ("forward", "backward") else ("forward", "backward")
+        judge_one(claim, [row for row in in_layers if row.path == claim.layer and row.phase in phases])
+    errors = in_layers + [entry.row for entry in judged.values() if is_failure(entry.row)]
+    for claim in claims:
+        if claim.id not in judged:
+            judge_one(claim, errors)
+    return [judged[claim.id] for claim in claims]
 
 
 def _judge_rule(claim: Claim, observed: Observed, prediction: Prediction) -> ClaimRow:
@@ -173,7 +189,7 @@ def _judge_figure(
     follows: Arithmetic,
     witness: RunWitness,
     prediction: Prediction,
-    layers: tuple[ComparisonRow, ...],
+    errors: Iterable[ComparisonRow],
 ) -> ClaimRow:
     said: dict[Witness, Value | None] = {
         "theory": by_theory(claim, prediction),
@@ -185,26 +201,24 @@ def _judge_figure(
         judgement = Judgement(verdict="not measured", reason=what_it_would_take(claim.quantity))
     else:
         judgement = judge({"claim": claim.printed, **said}, claim_holds=claim.agrees)
-        judgement = _as_layers_have_it(judgement, claim, layers)
+        judgement = _as_layers_have_it(judgement, errors)
     cause, reason = _why(claim, follows, judgement)
     row = _row(claim, claim.quantity, said, judgement, follows.result, reason)
     return ClaimRow(claim=claim, row=row, cause=cause)
 
 
-def _as_layers_have_it(judgement: Judgement, claim: Claim, layers: tuple[ComparisonRow, ...]) -> Judgement:
-    """No blame here for a witness that the layers clear, where they find that another one errs.
+def _as_layers_have_it(judgement: Judgement, errors: Iterable[ComparisonRow]) -> Judgement:
+    """No blame for a witness that is cleared where another one was found to err.
 
-    The claim of a sum, or of a figure per element, is judged by fewer witnesses than the layers that it follows from.
+    The claim of a sum, or of a figure per element, is judged by fewer witnesses than the rows that it follows from.
     """
     if judgement.verdict != "contradicted" or judgement.wrong == ("claim",):
         return judgement
-    a_layer = any(row.path == claim.layer for row in layers)
-    for row in filter(is_failure, layers):
-        apart = a_layer and (row.path != claim.layer or claim.phase not in ("", "training", row.phase))
-        if row.wrong and not apart and not set(row.wrong.split(", ")) & set(judgement.wrong):
-            place = f"{row.path or 'the network'} {row.phase} {row.quantity}"
+    for row in errors:
+        if row.wrong and not set(row.wrong.split(", ")) & set(judgement.wrong):
+            where = f"{row.path or 'the network'} {row.phase} {row.quantity}"
             return Judgement(
-                verdict="unexplained", reason=f"{judgement.reason}; but at {place} it is {row.wrong}'s error"
+                verdict="unexplained", reason=f"{judgement.reason}; but it is {row.wrong} that errs on {where}"
             )
     return judgement
 

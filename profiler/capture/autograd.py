@@ -31,3 +31,6 @@ will_execute: Callable[[Any], bool] = torch._C._will_engine_execute_node
 
 # Whether the backward pass being run keeps its graph for another one.
 keeps_graph: Callable[[], bool] = torch._C._autograd._get_current_graph_task_keep_graph
+
+# Run something when the backward pass being run has come to its end; a pass that fails never does.
+call_when_pass_ends: Callable[[Callable[[], None]], None] = torch.autograd.Variable._execution_engine.queue_callback

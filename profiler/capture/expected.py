@@ -1,8 +1,8 @@
 """Which gradients really arrive in backward, and that without a hook on any tensor or node.
 
-A module's input or output gets its gradient at the node that made it. A call notes that place, and when a backward pass
-begins, the walk over its graph says at which places a gradient will arrive. Autograd itself holds a gradient to the
-shape and dtype of the tensor that it is of.
+A module's input or output gets its gradient at the node that made it. A call notes that place; the walk over the
+graph, as a backward pass begins, says at which places a gradient will arrive and which nodes give it; and when the
+pass has ended, they have. Autograd itself holds a gradient to the shape and dtype of the tensor that it is of.
 
 Places and recipients are plain integers: thousands of small tuples, kept alive over a step, would make Python's garbage
 collector run through everything in the middle of it.
@@ -10,7 +10,10 @@ collector run through everything in the middle of it.
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable, Iterable
 from itertools import islice
+from typing import Literal
 
 from torch import Tensor
 
@@ -19,6 +22,11 @@ _POSITIONS = 2**12  # of tensors in one call's inputs or outputs
 
 # Places kept. Graphs that never run backward leave theirs behind: the oldest half is then forgotten.
 LIMIT = 2**16
+
+Kind = Literal[0, 1, 2]
+OUTPUT: Kind = 0
+INPUT: Kind = 1
+PASSED: Kind = 2  # an input that is handed on as an output, untouched
 
 
 def place(number: int, position: int) -> int:
@@ -31,22 +39,16 @@ def leaf_place(leaf: Tensor) -> int:
     return -id(leaf)
 
 
-def place_of(tensor: Tensor) -> int:
-    """Where the gradient of a tensor that needs one will arrive."""
-    node = tensor.grad_fn
-    return -id(tensor) if node is None else node._sequence_nr() * PLACES + tensor.output_nr
-
-
-def recipient(call: int, position: int, *, is_input: bool) -> int:
+def recipient(call: int, position: int, kind: Kind) -> int:
     """A call's input or output, by position, as one integer."""
-    return (call * 2 + is_input) * _POSITIONS + min(position, _POSITIONS - 1)
+    return (call * 3 + kind) * _POSITIONS + min(position, _POSITIONS - 1)
 
 
-def of_recipient(recipient: int) -> tuple[int, bool, int]:
-    """The call, whether it is an input, and the position."""
+def of_recipient(recipient: int) -> tuple[int, int, int]:
+    """The call, the kind, and the position."""
     rest, position = divmod(recipient, _POSITIONS)
-    call, is_input = divmod(rest, 2)
-    return call, bool(is_input), position
+    call, kind = divmod(rest, 3)
+    return call, kind, position
 
 
 class ExpectedGradients:
@@ -56,6 +58,21 @@ class ExpectedGradients:
         self.arrived: dict[int, int] = {}  # recipient -> times
         self._waiting: dict[int, int | tuple[int, ...]] = {}
         self._served: set[int] = set()  # arrived, and kept for another backward over the same graph
+        self._leaves: dict[int, weakref.ref[Tensor]] = {}
+
+    def place_of(self, tensor: Tensor) -> int:
+        """Where the gradient of a tensor that needs one will arrive."""
+        node = tensor.grad_fn
+        if node is not None:
+            return node._sequence_nr() * PLACES + tensor.output_nr
+        where = -id(tensor)
+        known = self._leaves.get(where)
+        if known is None or known() is not tensor:  # an identity is used again after its tensor has died
+            self._waiting.pop(where, None)
+            if len(self._leaves) >= LIMIT:
+                self._leaves = {where: leaf for where, leaf in self._leaves.items() if leaf() is not None}
+            self._leaves[where] = weakref.ref(tensor)
+        return where
 
     def add(self, where: int, recipient: int) -> None:
         """Expect a gradient there."""
@@ -71,8 +88,12 @@ class ExpectedGradients:
         else:
             waiting[where] = (*others, recipient) if isinstance(others, tuple) else (others, recipient)
 
-    def arrive(self, where: int, *, kept: bool) -> None:
-        """A gradient arrives there; `kept` where the graph is kept, so that another may."""
+    def arrive(self, where: int, givers: Iterable[int], owner_of: Callable[[int], int], *, kept: bool) -> None:
+        """A gradient has arrived there from nodes owned by `givers`; `kept` where the graph is kept, so that another
+        may.
+
+        An output has its gradient whoever gave it; an input only where the very module that took it gave one.
+        """
         found = self._waiting.get(where) if kept else self._waiting.pop(where, None)
         if found is None:
             return
@@ -81,8 +102,10 @@ class ExpectedGradients:
         elif self._served:
             self._served.discard(where)
         arrived = self.arrived
-        for recipient in found if isinstance(found, tuple) else (found,):
-            arrived[recipient] = arrived.get(recipient, 0) + 1
+        for each in found if isinstance(found, tuple) else (found,):
+            call, kind, _ = of_recipient(each)
+            if kind != INPUT or owner_of(call) in givers:
+                arrived[each] = arrived.get(each, 0) + 1
 
     def _forget_oldest(self) -> None:
         for where in list(islice(self._waiting, LIMIT // 2)):

@@ -6,6 +6,9 @@ check of in-place changes on, which saved-tensor hooks would turn off.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +16,7 @@ from torch import Tensor
 
 from ..records import Phase, SavedFacts, SavedRole
 from .attribution import BEFORE, NOBODY, SequenceTable
-from .autograd import NO_SEQUENCE_NUMBER, OUTSIDE_BACKWARD, keeps_graph, will_execute
+from .autograd import NO_SEQUENCE_NUMBER, OUTSIDE_BACKWARD, call_when_pass_ends, keeps_graph, will_execute
 from .expected import LIMIT, PLACES, ExpectedGradients, leaf_place, place
 from .tensors import SpecTable
 
@@ -25,17 +28,33 @@ _RESULTS = frozenset({"result", "result0", "output", "out", "values"})
 _Saved = tuple[int, str, torch.Size, torch.dtype, int]
 
 
+@dataclass(slots=True, eq=False)
+class _Pass:
+    """A backward pass: where its gradients arrive, and the numbers of the nodes that give them."""
+
+    arrivals: dict[int, int | tuple[int, ...]]
+    kept: bool
+
+
 class GraphWalker:
     """Walks each graph once per backward pass. `parameters` are storages (of parameters and buffers) not counted."""
 
-    def __init__(self, table: SequenceTable, expected: ExpectedGradients, parameters: set[int]) -> None:
+    def __init__(
+        self,
+        table: SequenceTable,
+        expected: ExpectedGradients,
+        owner_of_call: Callable[[int], int],
+        parameters: set[int],
+    ) -> None:
         self._table = table
         self._expected = expected
+        self._owner_of_call = owner_of_call
         self._parameters = parameters
         self._attributes: dict[type, tuple[str, ...]] = {}
         self._counts: dict[_Saved, int] = {}
         self._unreadable: dict[tuple[int, str], int] = {}
         self._task = OUTSIDE_BACKWARD
+        self._passes: list[_Pass] = []  # backward passes that have not ended, the innermost last
         self._seen: set[int] = set()  # numbers of the nodes walked in this backward pass
         self._storages: set[int] = set()  # those that it found saved
         self._kept: set[int] = set()  # numbers of nodes in kept graphs: their saved tensors are counted once
@@ -52,36 +71,62 @@ class GraphWalker:
     def _walk(self, root: Any, number: int) -> None:
         kept = keeps_graph()
         nodes, arrivals = self._reachable(root, number)
-        for where in arrivals:
-            self._expected.arrive(where, kept=kept)
+        this = _Pass(arrivals, kept)
+        self._passes.append(this)
+        call_when_pass_ends(partial(self._ended, this))
         self._collect(nodes)
         if kept:
             if len(self._kept) > LIMIT:
                 self._kept = set()
             self._kept.update(nodes)
 
-    def _reachable(self, root: Any, number: int) -> tuple[dict[int, Any], set[int]]:
-        """The nodes that this backward pass will run, by number, and the places where gradients will arrive."""
+    def _ended(self, this: _Pass) -> None:
+        """The pass has run all of its nodes: its gradients have arrived."""
+        if this in self._passes:
+            self._passes.remove(this)
+            self._book(this.arrivals, this.kept)
+
+    def _book(self, arrivals: dict[int, int | tuple[int, ...]], kept: bool) -> None:
+        owner, arrive, owner_of_call = self._table.owner, self._expected.arrive, self._owner_of_call
+        for where, givers in arrivals.items():
+            numbers = givers if isinstance(givers, tuple) else (givers,)
+            arrive(where, [owner(number) for number in numbers], owner_of_call, kept=kept)
+
+    def finish(self, last: int) -> None:
+        """A pass that never ended failed at the node numbered `last`: nodes run from the highest number down."""
+        for this in self._passes:
+            reached = {
+                where: givers
+                for where, givers in this.arrivals.items()
+                if (max(givers) if isinstance(givers, tuple) else givers) > last
+            }
+            self._book(reached, this.kept)
+        self._passes.clear()
+
+    def _reachable(self, root: Any, number: int) -> tuple[dict[int, Any], dict[int, int | tuple[int, ...]]]:
+        """The nodes that this backward pass will run, by number; and where gradients will arrive, from which nodes."""
         nodes: dict[int, Any] = {number: root}
-        arrivals = {place(number, 0)}
-        met, waiting = {root}, [root]
+        arrivals: dict[int, int | tuple[int, ...]] = {place(number, 0): number}
+        met, waiting = {root}, [(root, number)]
         while waiting:
-            for following, position in waiting.pop().next_functions:
+            node, giver = waiting.pop()
+            for following, position in node.next_functions:
                 if following is None:
                     continue
-                if following in met:
-                    number = following._sequence_nr()
-                elif will_execute(following):
-                    met.add(following)
-                    number = following._sequence_nr()
-                    if number == NO_SEQUENCE_NUMBER:
-                        arrivals.add(leaf_place(following.variable))
+                number = following._sequence_nr()
+                if following not in met:
+                    if not _runs(following):
                         continue
-                    waiting.append(following)
-                    nodes[number] = following
+                    met.add(following)
+                    if number != NO_SEQUENCE_NUMBER:
+                        waiting.append((following, number))
+                        nodes[number] = following
+                where = leaf_place(following.variable) if number == NO_SEQUENCE_NUMBER else number * PLACES + position
+                others = arrivals.get(where)
+                if others is None:
+                    arrivals[where] = giver
                 else:
-                    continue
-                arrivals.add(number * PLACES + position)
+                    arrivals[where] = (*others, giver) if isinstance(others, tuple) else (others, giver)
         self._seen.update(nodes)
         return nodes, arrivals
 
@@ -148,6 +193,15 @@ class GraphWalker:
             "saved_bytes leaves them out"
             for (owner, what), times in self._unreadable.items()
         )
+
+
+def _runs(node: Any) -> bool:
+    """Whether the pass comes to this node. Autograd refuses to say so of a leaf that autograd.grad will return: it
+    does."""
+    try:
+        return will_execute(node)
+    except RuntimeError:
+        return True
 
 
 def _phase(owner: int) -> Phase:

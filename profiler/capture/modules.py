@@ -9,10 +9,11 @@ records only when the block has ended.
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +23,10 @@ from torch.nn.modules.loss import _Loss
 from ..records import CallFacts, GradientFacts, Phase
 from .attribution import NOBODY, SequenceTable
 from .autograd import OUTSIDE_BACKWARD, current_graph_task, next_sequence_number
-from .expected import ExpectedGradients, of_recipient, place_of, recipient
+from .expected import INPUT, OUTPUT, PASSED, ExpectedGradients, of_recipient, recipient
 from .tensors import SpecTable, tensors_in
+
+_CALL = nn.Module._call_impl.__code__
 
 Slot = tuple[int, Phase]
 """Whose work, and in which phase."""
@@ -59,6 +62,7 @@ class CallRecorder:
         self.foreign_threads = 0
         self._calls: dict[_Call, int] = {}  # -> its place in the next
         self._times: list[int] = []
+        self._owners: list[int] = []
         self._index = index
         self._table = table
         self._expected = expected
@@ -76,6 +80,7 @@ class CallRecorder:
     def _enter(self, module: nn.Module, args: Any) -> None:
         owner = self._index.get(id(module))
         if owner is None or threading.get_ident() != self._thread:
+            self.foreign_threads += owner is not None and current_graph_task() == OUTSIDE_BACKWARD
             owner = self._unusual(module, owner)
             if owner is None:
                 return
@@ -84,8 +89,10 @@ class CallRecorder:
         if owner == NOBODY:
             frame = Frame((NOBODY, "loss"), task)
         else:
+            if stack and stack[0].slot[0] == owner:
+                self._drop_stale()
             frame = Frame((owner, "forward" if task == OUTSIDE_BACKWARD else "recompute"), task)
-            _note_inputs(frame, tensors_in(args), stack[-1] if stack else None)
+            self._note_inputs(frame, tensors_in(args), stack[-1] if stack else None)
         stack.append(frame)
         self._table.push(next_sequence_number(), owner)
 
@@ -93,10 +100,8 @@ class CallRecorder:
         """NOBODY for a loss outside the model; None for what is not ours to see."""
         if owner is None:
             return NOBODY if isinstance(module, _Loss) else None
-        if current_graph_task() == OUTSIDE_BACKWARD:  # else it is a device's backward thread
-            self.foreign_threads += 1
-            return None
-        return owner
+        # Within a backward pass it is a device's own thread, which works for the one that waits for it.
+        return None if current_graph_task() == OUTSIDE_BACKWARD else owner
 
     def _leave(self, module: nn.Module, args: Any, *rest: Any) -> None:
         """`rest` is (kwargs, result), or (result,) when forward raised."""
@@ -121,13 +126,37 @@ class CallRecorder:
             stack.pop()
         return True
 
+    def _drop_stale(self) -> None:
+        """The outermost module is entered again: it calls itself, or an interrupt ended its call without saying so."""
+        frame, live = sys._getframe(), 0
+        while frame.f_back is not None:
+            frame = frame.f_back
+            live += frame.f_code is _CALL
+        if live <= len(self.stack):  # the call that is just being entered is one of the live ones
+            del self.stack[max(live - 1, 0) :]
+
+    def _note_inputs(self, frame: Frame, tensors: list[Tensor], outer: Frame | None) -> None:
+        """Describe inputs before the module can change them in place, and expect their gradients."""
+        first = len(frame.inputs)
+        frame.inputs += tuple([(tensor.shape, tensor.dtype, tensor.requires_grad) for tensor in tensors])
+        if not torch.is_grad_enabled():
+            return
+        for position, tensor in enumerate(tensors, first):
+            if frame.inputs[position][2]:
+                if frame.expected is None:
+                    frame.expected = {}
+                where = self._expected.place_of(tensor)
+                frame.expected[where] = position
+                if outer is not None and outer.expected:
+                    outer.expected.pop(where, None)
+
     def _finish(self, frame: Frame, kwargs: dict[str, Any], result: Any, outer: Frame | None) -> None:
         outputs = tensors_in(result)
         if kwargs:
             # Keyword inputs are only shown on the way out. One that was changed in place and returned has no node of
             # its own any more: it is described with the outputs alone.
             returned = {id(tensor) for tensor in outputs}
-            _note_inputs(frame, [tensor for tensor in tensors_in(kwargs) if id(tensor) not in returned], outer)
+            self._note_inputs(frame, [tensor for tensor in tensors_in(kwargs) if id(tensor) not in returned], outer)
         seen = tuple([(tensor.shape, tensor.dtype, tensor.requires_grad) for tensor in outputs])
         given = frame.given
         own = None if given is None else tuple([not _was_given(given, tensor) for tensor in outputs])
@@ -138,22 +167,34 @@ class CallRecorder:
                 passed_on = outer.given = {}
             for tensor in outputs:
                 passed_on[id(tensor)] = weakref.ref(tensor)
-        add = self._expected.add
-        if frame.expected:
-            for where, position in frame.expected.items():
-                add(where, recipient(call, position, is_input=True))
+        self._expect(call, frame.expected, outputs, seen)
+
+    def _expect(self, call: int, inputs: dict[int, int] | None, outputs: list[Tensor], seen: tuple[_Seen, ...]) -> None:
+        """Expect the gradients of the inputs that no inner call took over, and of the outputs."""
+        expected = self._expected
         for position, tensor in enumerate(outputs):
             if seen[position][2]:
-                add(place_of(tensor), recipient(call, position, is_input=False))
+                where = expected.place_of(tensor)
+                if inputs and where in inputs:
+                    expected.add(where, recipient(call, inputs.pop(where), PASSED))
+                expected.add(where, recipient(call, position, OUTPUT))
+        if inputs:
+            for where, position in inputs.items():
+                expected.add(where, recipient(call, position, INPUT))
 
     def _tally(self, call: _Call) -> int:
         index = self._calls.get(call)
         if index is None:
             index = self._calls[call] = len(self._times)
             self._times.append(1)
+            self._owners.append(call[0][0])
         else:
             self._times[index] += 1
         return index
+
+    def owner_of(self, call: int) -> int:
+        """The module whose call that was."""
+        return self._owners[call]
 
     def facts(self, paths: tuple[str, ...], specs: SpecTable) -> tuple[CallFacts, ...]:
         """The finished calls as records."""
@@ -180,29 +221,13 @@ class CallRecorder:
         """The gradients of inputs and outputs that arrived, as records."""
         calls = list(self._calls)
         facts = []
-        for who, times in self._expected.arrived.items():
-            index, is_input, position = of_recipient(who)
+        for who, times in sorted(self._expected.arrived.items()):  # by call, then position
+            index, kind, position = of_recipient(who)
             (owner, _), inputs, outputs, _ = calls[index]
-            shape, dtype, _ = (inputs if is_input else outputs)[position]
-            of: Any = "input" if is_input else "output"
+            of: Literal["input", "output"] = "output" if kind == OUTPUT else "input"
+            shape, dtype, _ = (outputs if kind == OUTPUT else inputs)[position]
             facts.append(GradientFacts(paths[owner], of, str(position), specs.one((shape, dtype)), times))
         return tuple(facts)
-
-
-def _note_inputs(frame: Frame, tensors: list[Tensor], outer: Frame | None) -> None:
-    """Describe inputs before the module can change them in place, and expect their gradients."""
-    first = len(frame.inputs)
-    frame.inputs += tuple([(tensor.shape, tensor.dtype, tensor.requires_grad) for tensor in tensors])
-    if not torch.is_grad_enabled():
-        return
-    for position, tensor in enumerate(tensors, first):
-        if frame.inputs[position][2]:
-            if frame.expected is None:
-                frame.expected = {}
-            where = place_of(tensor)
-            frame.expected[where] = position
-            if outer is not None and outer.expected:
-                outer.expected.pop(where, None)
 
 
 def _was_given(given: dict[int, weakref.ref[Tensor]], tensor: Tensor) -> bool:

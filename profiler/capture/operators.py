@@ -104,10 +104,8 @@ class OperatorRecorder(TorchDispatchMode):
                 self._where(task, name, args)
             return func(*args, **kwargs) if kwargs else func(*args)
         stack = self._stack
-        if stack and task == self._task == OUTSIDE_BACKWARD:
-            slot = stack[-1].slot
-        else:
-            slot = self._where(task, name, args)
+        simple = stack and task == self._task == OUTSIDE_BACKWARD
+        slot = stack[-1].slot if simple else self._where(task, name, args)
         if torch.is_inference_mode_enabled():
             # Composite operators are not taken apart before they get here, as they otherwise are.
             result = self._taken_apart(func, args, kwargs or {})
@@ -196,7 +194,13 @@ class OperatorRecorder(TorchDispatchMode):
         if torch.is_grad_enabled():  # nodes of a second-order graph belong to whoever made this node
             self._table.push(next_sequence_number(), owner)
 
+    def finish(self) -> None:
+        """The block has ended: so has any backward pass in it."""
+        if self._task != OUTSIDE_BACKWARD:
+            self._leave_backward()
+
     def _leave_backward(self) -> None:
+        self._walker.finish(self._number)
         self._task = OUTSIDE_BACKWARD
         self._number = -1
         stack = self._stack

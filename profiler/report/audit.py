@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ..audit.walkthrough import Audit, ClaimRow
 from ..verdict import Verdict
-from .terminal import ORDER, STYLES, layer_table, new_table, text
+from .terminal import ORDER, STYLES, layer_view, new_table, text
 from .units import value_text
 
 # line, layer and phase, quantity, claimed, run, arithmetic: together they leave room for a frame in 100 columns.
@@ -39,7 +39,7 @@ def audit_view(audit: Audit, *, everything: bool = False) -> RenderableType:
                 *_findings(entries),
             ]
     if layers:
-        parts += ["", layer_table(layers, title="Layers: theory against the run")]
+        parts += ["", layer_view(layers, title="Layers: theory against the run")]
     parts += ["", text(_conclusion(audit), "bold green" if audit.ok else "bold red")]
     return Group(*parts)
 

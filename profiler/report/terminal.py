@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -52,6 +53,7 @@ def new_table(*columns: tuple[str, bool], title: str | None = None) -> Table:
         title_style="bold",
         pad_edge=False,
         padding=(0, 1),
+        collapse_padding=True,
     )
     for name, right in columns:
         table.add_column(name, justify="right" if right else "left", overflow="fold")
@@ -82,6 +84,7 @@ def ledger_view(ledger: Ledger) -> RenderableType:
         ("forward FLOPs", True),
         ("backward FLOPs", True),
     )
+    table.columns[0].no_wrap = True  # a broken line would break the tree; types may wrap instead
     backward = {row.path: row for row in ledger.rows if row.phase == "backward"}
     for row in ledger.rows:
         if row.phase == "forward":
@@ -161,7 +164,7 @@ def comparison_view(comparison: Comparison) -> RenderableType:
     parts: list[RenderableType] = [text(summary_line(comparison.summary()), "bold")]
     rows = [row for row in comparison.rows if row.verdict != "agrees"]
     if rows:
-        parts.append(layer_table(rows))
+        parts.append(layer_view(rows))
     for path, why in comparison.not_compared.items():
         parts.append(text(f"not compared: {path or '(model)'}: {why}", "dim"))
     return Group(*parts)
@@ -173,8 +176,8 @@ def summary_line(summary: dict[str, int]) -> str:
     return ", ".join(said) or "nothing was compared"
 
 
-def layer_table(rows: Sequence[ComparisonRow], title: str | None = None) -> Table:
-    """Witnesses side by side."""
+def layer_view(rows: Sequence[ComparisonRow], title: str | None = None) -> RenderableType:
+    """Witnesses side by side; below, each reason once, with the rows that it explains."""
     table = new_table(
         ("layer", False),
         ("phase", False),
@@ -183,17 +186,35 @@ def layer_table(rows: Sequence[ComparisonRow], title: str | None = None) -> Tabl
         ("count", True),
         ("measured", True),
         ("verdict", False),
-        ("why", False),
         title=title,
     )
+    reasons: dict[str, list[ComparisonRow]] = {}
     for row in rows:
         figures = (row.theory, row.count, row.measured)
         table.add_row(
             text(row.path or "(model)"),
             text(row.phase),
-            text(row.quantity),
-            *(text(value_text(figure)) for figure in figures),
+            text(_spaced(row.quantity)),
+            *(text(_figure(figure)) for figure in figures),
             text(row.verdict, STYLES[row.verdict]),
-            text(" ".join(filter(None, (f"[{row.wrong} errs]" if row.wrong else "", row.reason)))),
         )
-    return table
+        reason = " ".join(filter(None, (f"[{row.wrong} errs]" if row.wrong else "", row.reason)))
+        if reason:
+            reasons.setdefault(reason, []).append(row)
+    return Group(table, *_reasons(reasons))
+
+
+def _reasons(reasons: Mapping[str, Sequence[ComparisonRow]]) -> Iterable[RenderableType]:
+    for reason, rows in reasons.items():
+        yield text(", ".join(f"{row.path or '(model)'} {row.phase} {_spaced(row.quantity)}" for row in rows))
+        yield Padding(text(reason, "italic"), (0, 0, 1, 5))
+
+
+def _spaced(quantity: str) -> str:
+    """Names break between words, not within them."""
+    return quantity.replace("_", " ")
+
+
+def _figure(value: Any) -> str:
+    """Shapes as 32x3x32x32, which leaves room for three of them."""
+    return shape_text(value) if isinstance(value, tuple) else value_text(value)

@@ -183,7 +183,9 @@ def test_a_residual_addition_belongs_to_the_module_running() -> None:
     assert run.ledger.row("block").flops == N * I
     assert run.ledger.row("block.inner").flops == 2 * N * I * I
     assert run.ledger.row("block", "backward").flops == 0, "an addition passes its gradient on"
-    assert run.ledger.row("block", "backward").input_shape is None, "the input went on to `inner`, which has its gradient"
+    assert run.ledger.row("block", "backward").input_shape is None, (
+        "the input went on to `inner`, which has its gradient"
+    )
 
 
 def test_gradients_that_meet_are_sums_of_their_own() -> None:

@@ -222,9 +222,8 @@ def test_the_model_is_as_the_step_alone_would_have_left_it(
 def test_nothing_of_the_model_is_replaced() -> None:
     model = net()
     before = attributes(model)
-    with torchtally.profile(model):
-        with torch.no_grad():
-            model(images())
+    with torchtally.profile(model), torch.no_grad():
+        model(images())
     after = attributes(model)
     assert after == before
 
@@ -418,7 +417,9 @@ def test_copies_made_in_and_after_the_block(duplicate: Callable[[nn.Module], nn.
         inside(x)
     after = duplicate(model)
     for made in (inside, after):
-        hooks = [name for module in made.modules() for name, value in vars(module).items() if "_hooks" in name and value]
+        hooks = [
+            name for module in made.modules() for name, value in vars(module).items() if "_hooks" in name and value
+        ]
         assert hooks == []
         assert all(not p._post_accumulate_grad_hooks and not p._backward_hooks for p in made.parameters())
         assert torch.equal(made.fc.weight, model.fc.weight)

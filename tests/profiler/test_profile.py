@@ -186,7 +186,16 @@ def test_the_frames_sums_are_the_totals(run: Profile) -> None:
 
 def test_what_is_printed(run: Profile) -> None:
     text = str(run)
-    for words in ("block1", "conv", "32x32x16x16", "94,986", "22.8 MiB", "673.6 M", "1.28 G", "1 multiply-add = 2 FLOPs"):
+    for words in (
+        "block1",
+        "conv",
+        "32x32x16x16",
+        "94,986",
+        "22.8 MiB",
+        "673.6 M",
+        "1.28 G",
+        "1 multiply-add = 2 FLOPs",
+    ):
         assert words in text
     assert ">=" not in text
     assert "\x1b" not in text

@@ -1,0 +1,60 @@
+"""nn.Module -> closed form: the only such mapping.
+
+One literal table per family, kind by kind. A kind that is in none of them has no closed form, and neither have settings
+that theory does not cover; comparisons name both. Settings are read when `adapt` is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from ...theory.layer import Layer
+from .inheritance import keeps_work_of
+from .losses import LOSSES
+from .pointwise import POINTWISE
+from .reading import Read, dtype_name
+from .sequence import SEQUENCE
+from .spatial import SPATIAL
+from .tables import TABLES
+
+__all__ = ["KINDS", "adapt"]
+
+_READERS: dict[type[nn.Module], Read] = {**SPATIAL, **POINTWISE, **TABLES, **SEQUENCE, **LOSSES}
+
+KINDS = frozenset(_READERS)
+"""The module kinds that theory has closed forms of, for most of their settings."""
+
+
+def adapt(module: nn.Module) -> Layer | None:
+    """The closed form with this module's settings, or None where there is none.
+
+    A subclass counts for its base only where it does the base's work: its `forward` and all that this calls are the
+    base's, and its parameters are those that the closed form has.
+    """
+    kind = next((kind for kind in type(module).__mro__ if kind in _READERS), None)
+    if kind is None or not keeps_work_of(module, kind) or _is_unmade(module):
+        return None
+    try:
+        layer = _READERS[kind](module)
+    except ValueError:  # settings that the closed form refuses, such as no features
+        return None
+    return layer if layer is not None and _held(module) == _stated(layer) else None
+
+
+def _is_unmade(module: Any) -> bool:
+    """A lazy module before its first call."""
+    return isinstance(module, LazyModuleMixin) and module.has_uninitialized_params()  # type: ignore[misc]
+
+
+def _held(module: nn.Module) -> Mapping[str, tuple[tuple[int, ...], str]]:
+    """The parameters as they are: pruned, reparametrized and replaced weights go by other names."""
+    named = module.named_parameters(remove_duplicate=False)
+    return {name: (tuple(parameter.shape), dtype_name(parameter)) for name, parameter in named}
+
+
+def _stated(layer: Layer) -> Mapping[str, tuple[tuple[int, ...], str]]:
+    return {parameter.name: (parameter.shape, parameter.dtype) for parameter in layer.parameters}
