@@ -7,10 +7,11 @@ None.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from .biases import bias_additions
 from .formulas import Price
 from .pricing import PRICES, Prices
 from .records import (
@@ -140,12 +141,13 @@ class _Cell:
 
 
 def _charge(
-    operators: Iterable[OperatorFacts], prices: Prices, cells: dict[tuple[str, Phase], _Cell]
+    operators: Sequence[OperatorFacts], prices: Prices, cells: dict[tuple[str, Phase], _Cell]
 ) -> dict[str, list[OperatorFacts]]:
     unpriced: dict[str, list[OperatorFacts]] = defaultdict(list)
+    left_out = {id(facts) for facts in bias_additions(operators)}
     for facts in operators:
         cell = cells[facts.path, facts.phase]
-        price = prices.price(facts.signature)
+        price = Price() if id(facts) in left_out else prices.price(facts.signature)
         if price is None:
             cell.unpriced.add(facts.signature.operator)
             unpriced[facts.signature.operator].append(facts)

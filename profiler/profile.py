@@ -9,7 +9,7 @@ print(run)
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from types import TracebackType
@@ -29,7 +29,7 @@ from .capture.modules import CallRecorder
 from .capture.operators import OperatorRecorder
 from .capture.tensors import SpecTable
 from .environment import environment
-from .errors import NotAModuleError, RunStateError
+from .errors import NotAModuleError, RunStateError, UsageError
 from .formulas import Formula
 from .ledger import Coverage, Ledger, build
 from .pricing import PRICES, Prices
@@ -84,7 +84,7 @@ class Profile:
         self._paths = tuple(modules)
         self._facts = _module_facts(modules, specs)
         # Settings are read now: what the block changes later is not what its first call ran with.
-        self._layers = {path: adapt(module) for path, module in modules.items()}
+        self._layers = {path: _closed_form(module) for path, module in modules.items()}
         holders = _holders(modules)
         index = {id(module): position for position, module in enumerate(modules.values())}
         self._expected = ExpectedGradients()
@@ -223,7 +223,14 @@ def profile(model: nn.Module, *, prices: Prices = PRICES, formulas: Mapping[Any,
 def _module_facts(modules: Mapping[str, nn.Module], specs: SpecTable) -> tuple[ModuleFacts, ...]:
     identities: dict[int, int] = {}
 
-    def facts(named: Iterator[tuple[str, Tensor]]) -> tuple[ParameterFacts, ...]:
+    def facts(path: str, named: Iterable[tuple[str, Tensor]]) -> tuple[ParameterFacts, ...]:
+        held = tuple(named)
+        for name, tensor in held:
+            if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
+                raise UsageError(
+                    f"{path}.{name}".lstrip(".") + " is not initialized: it has no shape before the model has run once; "
+                    "run one forward, then profile"
+                )
         return tuple(
             ParameterFacts(
                 name,
@@ -231,19 +238,27 @@ def _module_facts(modules: Mapping[str, nn.Module], specs: SpecTable) -> tuple[M
                 identities.setdefault(id(tensor), len(identities)),
                 tensor.requires_grad,
             )
-            for name, tensor in named
+            for name, tensor in held
         )
 
     return tuple(
         ModuleFacts(
             path=path,
             type=type(module).__name__,
-            parameters=facts(module.named_parameters(recurse=False)),
-            buffers=facts(module.named_buffers(recurse=False)),
+            parameters=facts(path, module.named_parameters(recurse=False)),
+            buffers=facts(path, module.named_buffers(recurse=False)),
             training=module.training,
         )
         for path, module in modules.items()
     )
+
+
+def _closed_form(module: nn.Module) -> Layer | None:
+    """None also where a module has settings that its closed form refuses: that must not stop the user's step."""
+    try:
+        return adapt(module)
+    except (ValueError, TypeError, AttributeError):
+        return None
 
 
 def _holders(modules: Mapping[str, nn.Module]) -> list[Holder]:
@@ -260,7 +275,6 @@ def _parameter_storages(model: nn.Module) -> set[int]:
     return {
         tensor.untyped_storage()._cdata
         for tensor in (*model.parameters(), *model.buffers())
-        if not isinstance(tensor, (UninitializedParameter, UninitializedBuffer))
     }
 
 

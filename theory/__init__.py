@@ -58,6 +58,7 @@ from .prediction import LayerPrediction, Prediction, Totals
 from .recurrent import GRU, LSTM, RNN
 from .tensor import TensorSpec
 from .transformer import TransformerEncoderLayer
+from .window_attention import RelativePositionalAttention, ShiftedWindowAttention
 
 __all__ = [
     "ACTIVATIONS",
@@ -125,10 +126,12 @@ __all__ = [
     "RMSNorm",
     "RReLU",
     "ReLU",
+    "RelativePositionalAttention",
     "Residual",
     "Saved",
     "ScaledDotProductAttention",
     "ShapeError",
+    "ShiftedWindowAttention",
     "SmoothL1Loss",
     "SoftMarginLoss",
     "Softmax",

@@ -7,7 +7,7 @@ it are counted, as every dense kernel computes them (or may; the convention coun
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar, Literal
 
@@ -146,12 +146,18 @@ class _ConvolutionSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class _Convolution(_ConvolutionSettings):
-    """A convolution. `padding` is sizes, "valid" (none) or "same" (stride 1: output as large as input)."""
+    """A convolution. `padding` is sizes, "valid" (none) or "same" (stride 1: output as large as input).
+
+    With another `padding_mode` than "zeros" PyTorch copies the input, padded, before.
+    """
 
     padding: Sizes | Literal["same", "valid"] = 0
+    padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.padding_mode not in ("zeros", "reflect", "replicate", "circular"):
+            raise ValueError(f"padding_mode must be zeros, reflect, replicate or circular, got {self.padding_mode!r}")
         if self.padding == "same":
             if any(stride != 1 for stride in self._sizes("stride")):
                 raise ValueError('padding="same" needs stride 1')
@@ -193,15 +199,44 @@ class _Convolution(_ConvolutionSettings):
         """Output elements times C_in/groups * kernel elements."""
         return self.output(x).elements * (self.in_channels // self.groups) * prod(self.kernel)
 
-    def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
-        """The input; where "same" pads unevenly, PyTorch's copy of it with the odd place added at the end."""
-        (x,) = inputs
-        extra = tuple(total % 2 for total in self._total_padding())
-        if self.padding != "same" or not any(extra):
-            return super().saved(x)
+    def _copied(self, x: TensorSpec) -> TensorSpec | None:
+        """PyTorch's padded copy of the input: all of it but for zeros, which only an uneven "same" adds so."""
         _, sizes = self._split(x)
-        padded = (size + more for size, more in zip(sizes, extra, strict=True))
-        return (Saved("intermediate", x.with_shape(*x.shape[: -self.dimensions], *padded)),)
+        added = self._total_padding()
+        if self.padding_mode == "zeros":
+            added = tuple(total % 2 if self.padding == "same" else 0 for total in added)
+            if not any(added):
+                return None
+        padded = (size + more for size, more in zip(sizes, added, strict=True))
+        return x.with_shape(*x.shape[: -self.dimensions], *padded)
+
+    def backward(
+        self,
+        *inputs: TensorSpec,
+        needs_input_grad: bool | tuple[bool, ...] = True,
+        needs_weight_grad: bool = True,
+        needs_bias_grad: bool = True,
+    ) -> Backward:
+        """As of any convolution; and where padding repeats places of the input, their gradients are added up.
+
+        That is one addition per element of the padded copy; a circular one is made of views, whose gradients are
+        autograd's to add.
+        """
+        one = super().backward(
+            *inputs,
+            needs_input_grad=needs_input_grad,
+            needs_weight_grad=needs_weight_grad,
+            needs_bias_grad=needs_bias_grad,
+        )
+        copy = self._copied(*inputs)
+        if copy is None or self.padding_mode not in ("reflect", "replicate") or one.input_gradients == (None,):
+            return one
+        return replace(one, input=one.input + Cost.elementwise(copy.elements))
+
+    def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
+        """The input, or its padded copy."""
+        copy = self._copied(*inputs)
+        return super().saved(*inputs) if copy is None else (Saved("intermediate", copy),)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,6 +38,10 @@ class _Table:
         if indices.dtype not in _INDEX_TYPES:
             raise ShapeError(f"{type(self).__name__} takes indices (int64 or int32), got {indices.dtype}")
 
+    def _added(self, inputs: tuple[TensorSpec, ...]) -> int:
+        """Elements that are added into the table's gradient."""
+        return inputs[0].elements * self.embedding_dim
+
     def backward(
         self,
         *inputs: TensorSpec,
@@ -51,11 +55,11 @@ class _Table:
         """
         wants(needs_input_grad, inputs)
         self._check(inputs[0])
-        looked_up = inputs[0].elements * self.embedding_dim
+        added = self._added(inputs)
         return Backward(
             input_gradients=(None,) * len(inputs),
             parameter_gradients=self.parameters if needs_weight_grad else (),
-            weight=Cost.elementwise(looked_up) if needs_weight_grad else ZERO,
+            weight=Cost.elementwise(added) if needs_weight_grad else ZERO,
         )
 
 
@@ -104,6 +108,10 @@ class EmbeddingBag(_Table):
             return offsets[0].shape[0]
         shapes = ", ".join(str(spec.shape) for spec in inputs)
         raise ShapeError(f"EmbeddingBag takes indices (B, L), or indices (K,) and offsets (B,); got {shapes}")
+
+    def _added(self, inputs: tuple[TensorSpec, ...]) -> int:
+        """Of a maximum only the one element that it is; else all that were looked up."""
+        return self.output(*inputs).elements if self.mode == "max" else super()._added(inputs)
 
     def output(self, *inputs: TensorSpec) -> TensorSpec:
         """(B, embedding_dim), in the table's dtype. Raises ShapeError for other inputs than the class names."""

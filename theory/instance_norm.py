@@ -15,8 +15,8 @@ class InstanceNorm(Normalization):
     """`torch.nn.InstanceNorm1d`, `2d`, `3d`: (N, C, ...) unchanged; statistics per sample and channel.
 
     PyTorch runs a BatchNorm over N*C channels. It repeats weight and bias N times, and so sums their
-    gradients over N; running statistics are averaged over N after each training step. Always batched here:
-    (N, C, spatial sizes).
+    gradients over N; running statistics are averaged over N after each training step. Where `dimensions`, those
+    of one channel, are given, an input of one dimension more has no batch: N is 1.
     """
 
     num_features: int
@@ -24,6 +24,7 @@ class InstanceNorm(Normalization):
     bias: bool = True
     track_running_stats: bool = False
     training: bool = True
+    dimensions: int | None = None
 
     def __post_init__(self) -> None:
         at_least_one(self, "num_features")
@@ -43,12 +44,16 @@ class InstanceNorm(Normalization):
         return self.training or not self.track_running_stats
 
     def _check(self, x: TensorSpec) -> None:
-        self._check_channels(x, self.num_features, least=3)
-        if self.uses_input_statistics and x.elements == x.shape[0] * x.shape[1]:
+        batched = x.with_shape(1, *x.shape) if len(x.shape) - 1 == self.dimensions else x
+        self._check_channels(batched, self.num_features, least=3)
+        if self.uses_input_statistics and x.elements == self._instances(x):
             raise ShapeError(f"InstanceNorm needs more than one value per channel and sample, got {x.shape}")
 
+    def _batch(self, x: TensorSpec) -> int:
+        return 1 if len(x.shape) - 1 == self.dimensions else x.shape[0]
+
     def _instances(self, x: TensorSpec) -> int:
-        return x.shape[0] * x.shape[1]
+        return self._batch(x) * self.num_features
 
     def _statistics(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
         return (self._kept(self._instances(x)),) * 2 if self.uses_input_statistics else ()
@@ -75,7 +80,7 @@ class InstanceNorm(Normalization):
             needs_bias_grad=needs_bias_grad,
         )
         names = [parameter.name for parameter in backward.parameter_gradients]
-        once = Cost(flops=self._instances(x)) if x.shape[0] > 1 else ZERO
+        once = Cost(flops=self._instances(x)) if self._batch(x) > 1 else ZERO
         return replace(
             backward,
             weight=backward.weight + (once if "weight" in names else ZERO),

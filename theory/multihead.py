@@ -31,9 +31,9 @@ class MultiheadAttention:
 
     Shapes are (L, N, E), or (N, L, E) with `batch_first`, or (L, E); keys and values have S in place of L,
     and `kdim`, `vdim` features. `need_weights`, PyTorch's default, keeps the scores, and means them over the
-    heads if `average_attn_weights`; without, `fused` says whether one kernel does the attention (see
-    `attention`). `mask` is added to the scores. Sums of gradients where one input is used several times are
-    autograd's work, and not counted.
+    heads if `average_attn_weights`; `weights_gradient` says that a gradient comes back for them, too. Without,
+    `fused` says whether one kernel does the attention (see `attention`). `mask` is added to the scores; `two_masks` are
+    added up before. Sums of gradients where one input is used several times are autograd's work, and not counted.
     """
 
     embed_dim: int
@@ -49,8 +49,10 @@ class MultiheadAttention:
     training: bool = True
     need_weights: bool = True
     average_attn_weights: bool = True
+    weights_gradient: bool = False
     fused: bool = False
     mask: bool = False
+    two_masks: bool = False
 
     kind: ClassVar[str] = "attention"
 
@@ -145,13 +147,21 @@ class MultiheadAttention:
         kv = query.with_shape(self._batch(query), self.num_heads, keys, width)
         return q, kv, kv, self._core().scores(q, kv, kv)
 
+    def scores(self, *inputs: TensorSpec) -> TensorSpec:
+        """(N, heads, L, S). Raises ShapeError where queries, keys and values do not fit one another."""
+        return self._core_inputs(inputs)[3]
+
     def forward(self, *inputs: TensorSpec) -> Cost:
-        """Three projections, attention, the mean of the weights over the heads, and the output's projection."""
+        """Three projections, attention, the output's projection; the weights' mean over the heads, the masks' sum."""
         *core, scores = self._core_inputs(inputs)
         pairs = zip(self._projections(), self._three(inputs), strict=True)
-        means = scores.elements if self.need_weights and self.average_attn_weights else 0
+        apart = scores.elements * (self._averages + self.two_masks)
         parts = (*(layer.forward(x) for layer, x in pairs), self._core().forward(*core))
-        return sum((*parts, self._out().forward(self.output(*inputs))), start=Cost.elementwise(means))
+        return sum((*parts, self._out().forward(self.output(*inputs))), start=Cost.elementwise(apart))
+
+    @property
+    def _averages(self) -> bool:
+        return self.need_weights and self.average_attn_weights
 
     def _out(self) -> Linear:
         return Linear(in_features=self.embed_dim, out_features=self.embed_dim, bias=self.bias)
@@ -174,7 +184,7 @@ class MultiheadAttention:
         biases = self.bias and needs_bias_grad
         extra = self.add_bias_kv and needs_bias_grad
         inward = [flag or needs_weight_grad or biases or (extra and at > 0) for at, flag in enumerate(three)]
-        *core, _ = self._core_inputs(inputs)
+        *core, scores = self._core_inputs(inputs)
         needs = {"needs_weight_grad": needs_weight_grad, "needs_bias_grad": biases}
         parts = [
             layer.backward(x, needs_input_grad=flag, **needs)
@@ -184,10 +194,11 @@ class MultiheadAttention:
         parts += [self._out().backward(self.output(*inputs), needs_input_grad=any(inward), **needs)]
         batch = self._batch(inputs[0])
         repeated = 2 * batch * self.embed_dim if extra and batch > 1 else 0
+        means = scores.elements if self._averages and self.weights_gradient and any(inward[:2]) else 0
         return Backward(
             input_gradients=gradients(flags, inputs),
             parameter_gradients=received,
-            input=sum((part.input for part in parts), start=ZERO),
+            input=sum((part.input for part in parts), start=Cost.elementwise(means)),
             weight=sum((part.weight for part in parts), start=ZERO),
             bias=sum((part.bias for part in parts), start=Cost(flops=repeated)),
         )

@@ -7,7 +7,7 @@ whole, whichever of its gradients are needed: one kernel computes them together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from .cost import NORMALIZATION_FLOPS_PER_ELEMENT, ZERO, Cost
@@ -213,10 +213,12 @@ class LayerNorm(_LastDimensions):
 
 @dataclass(frozen=True, kw_only=True)
 class RMSNorm(_LastDimensions):
-    """`torch.nn.RMSNorm` as one kernel: (*, normalized_shape) unchanged; one root mean square per row.
+    """`torch.nn.RMSNorm`: (*, normalized_shape) unchanged; y = x * rsqrt(mean(x^2) + eps) * weight; one root per row.
 
-    Where PyTorch takes it apart (on CPU) it dispatches other work than the 5 per element of the convention.
+    One kernel, by convention 5 FLOPs per element both ways; without `fused` (on CPU) the operators that it is made of.
     """
+
+    fused: bool = True
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -225,3 +227,43 @@ class RMSNorm(_LastDimensions):
 
     def _statistics(self, x: TensorSpec) -> tuple[TensorSpec, ...]:
         return (self._row_statistic(x),)
+
+    def forward(self, *inputs: TensorSpec) -> Cost:
+        """Taken apart, per element a square, a mean, one or two products; per row + eps and the root."""
+        if self.fused:
+            return super().forward(*inputs)
+        x = self.output(*inputs)
+        return Cost.elementwise(x.elements, 3 + self.elementwise_affine) + Cost.elementwise(self._rows(x), 2)
+
+    def _rows(self, x: TensorSpec) -> int:
+        return self._row_statistic(x).elements
+
+    def backward(
+        self,
+        *inputs: TensorSpec,
+        needs_input_grad: bool | tuple[bool, ...] = True,
+        needs_weight_grad: bool = True,
+        needs_bias_grad: bool = True,
+    ) -> Backward:
+        """Taken apart: of the weight a product and a sum over the rows; of the input a product with the weight, a
+        product with the root, and what comes through the root."""
+        needs = {"needs_weight_grad": needs_weight_grad, "needs_bias_grad": needs_bias_grad}
+        one = super().backward(*inputs, needs_input_grad=needs_input_grad, **needs)
+        if self.fused:
+            return one
+        (x,) = inputs
+        summed = len(x.shape) > len(self._shape())
+        weight = Cost.elementwise(x.elements, 1 + summed) if one.parameter_gradients else ZERO
+        through = Cost.elementwise(x.elements, 1 + self.elementwise_affine) + self._through_root(x)
+        return replace(one, input=through if one.input_gradients[0] else ZERO, weight=weight)
+
+    def _through_root(self, x: TensorSpec) -> Cost:
+        """Per element g * x, summed over the row; per row r^3, * -1/2, * g; per element / n, x to the 1, * 2, * g."""
+        summed = x.elements != self._rows(x)
+        return Cost.elementwise(x.elements, 5 + summed) + Cost.elementwise(self._rows(x), 3)
+
+    def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
+        """The input and the roots; taken apart with a weight, the normalized input too."""
+        found = super().saved(*inputs)
+        apart = self.elementwise_affine and not self.fused
+        return (*found, Saved("intermediate", inputs[0])) if apart else found

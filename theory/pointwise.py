@@ -83,7 +83,8 @@ class Dropout(Elementwise):
 
     Drawing the mask is no arithmetic. As separate operators (on CPU) the mask has the input's dtype and is
     divided by 1 - p before it multiplies; `fused` (on CUDA), one operator does both and keeps a mask of
-    booleans.
+    booleans. Per channel, `dimensions` are a channel's: an input of one dimension more has no batch (but for
+    `Dropout2d`, which PyTorch has take it for (N, C, L)).
     """
 
     kind: ClassVar[str] = "other"
@@ -91,6 +92,7 @@ class Dropout(Elementwise):
     p: float = 0.5
     training: bool = True
     per_channel: bool = False
+    dimensions: int | None = None
     fused: bool = False
 
     def __post_init__(self) -> None:
@@ -105,9 +107,10 @@ class Dropout(Elementwise):
     def _mask(self, x: TensorSpec) -> TensorSpec:
         if not self.per_channel:
             return x.with_dtype("bool") if self.fused else x
-        if len(x.shape) < 3:
+        leading = 1 if self.dimensions in (1, 3) and len(x.shape) == self.dimensions + 1 else 2
+        if len(x.shape) <= leading:
             raise ShapeError(f"Dropout per channel takes (N, C, spatial sizes), got {x.shape}")
-        return x.with_shape(*x.shape[:2], *(1,) * (len(x.shape) - 2))
+        return x.with_shape(*x.shape[:leading], *(1,) * (len(x.shape) - leading))
 
     @property
     def shares_storage(self) -> bool:

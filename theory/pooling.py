@@ -18,9 +18,10 @@ from .windows import AdaptivePooling, WindowPooling
 
 @dataclass(frozen=True, kw_only=True)
 class _MaxPool(WindowPooling):
-    """The greatest of each window, and where it was."""
+    """The greatest of each window, and where it was, which `return_indices` gives too."""
 
     dilation: Sizes = 1
+    return_indices: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -31,6 +32,10 @@ class _MaxPool(WindowPooling):
 
     def _dilation(self) -> tuple[int, ...]:
         return self._sizes("dilation")
+
+    def outputs(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
+        """All that PyTorch returns: the maxima and, with `return_indices`, an int64 index of each."""
+        return _with_indices(self.output(*inputs), self.return_indices)
 
     def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
         """The input, and an int64 index per output element."""
@@ -49,8 +54,20 @@ class _AvgPool(WindowPooling):
         return (Saved("input", x),)
 
 
+def _with_indices(y: TensorSpec, wanted: bool) -> tuple[TensorSpec, ...]:
+    return (y, y.with_dtype("int64")) if wanted else (y,)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _AdaptiveMaxPool(AdaptivePooling):
+    """The greatest of each window, and where it was, which `return_indices` gives too."""
+
+    return_indices: bool = False
+
+    def outputs(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
+        """All that PyTorch returns: the maxima and, with `return_indices`, an int64 index of each."""
+        return _with_indices(self.output(*inputs), self.return_indices)
+
     def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
         """The input, and an int64 index per output element."""
         (x,) = inputs

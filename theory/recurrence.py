@@ -9,7 +9,7 @@ Sums of gradients where a tensor is used several times (over steps, too) are aut
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from .cost import ZERO, Cost
 from .layer import Backward, Parameter, Role, Saved, ShapeError, at_least_one, gradients, trained, wants
@@ -25,12 +25,26 @@ class Sizes(NamedTuple):
     batched: bool
 
 
+class Needs(NamedTuple):
+    """What makes the gates of a layer's first step need a gradient: later ones always do.
+
+    That it reads something that needs one, or is trained; that it is trained; and the initial states.
+    """
+
+    reads: bool
+    trains: bool
+    hidden: bool
+    cell: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recurrence:
     """What the three kinds share. Inputs are x: (T, N, I), (N, T, I) with `batch_first`, or (T, I), and then the
     initial states, if given, (layers * directions, N, size) or without N.
 
-    Where no initial state is given, or it needs no gradient, the first step's is not computed.
+    Where no initial state is given, or it needs no gradient, the first step's is not computed. Fused kernels compute
+    gradients `unasked`: "data", those of the input and of all states (cudnn), or "everything", the weights' too
+    (mkldnn). The former has the dropout between layers in it, which is then not counted.
     """
 
     input_size: int
@@ -42,6 +56,7 @@ class Recurrence:
     bidirectional: bool = False
     dtype: str = "float32"
     training: bool = True
+    unasked: Literal["nothing", "data", "everything"] = "nothing"
 
     kind: ClassVar[str] = "recurrent"
     gates: ClassVar[int]
@@ -131,7 +146,8 @@ class Recurrence:
 
     def _between(self, inputs: tuple[TensorSpec, ...]) -> tuple[Dropout, TensorSpec]:
         """The dropout behind every layer but the last, and what it is applied to."""
-        return Dropout(p=self.dropout, training=self.training), self.output(*inputs)
+        counted = self.training and self.unasked != "data"
+        return Dropout(p=self.dropout, training=counted), self.output(*inputs)
 
     def forward(self, *inputs: TensorSpec) -> Cost:
         """Per layer and direction: the products of all steps, and the gates' operators."""
@@ -162,35 +178,40 @@ class Recurrence:
         received = trained(self.parameters, needs_weight_grad, needs_bias_grad)
         if not received and not any(flags):
             return Backward(input_gradients=gradients(flags, inputs))
+        weights = needs_weight_grad or self.unasked == "everything"
+        biases = self.bias and (needs_bias_grad or self.unasked == "everything")
+        needed = flags if self.unasked == "nothing" else (True,) * (1 + self.states)
         dropout, hidden = self._between(inputs)
         through = (self.num_layers - 1) * dropout.input_gradient(hidden)
         weight = ZERO
         for layer in range(self.num_layers):
-            ours, theirs = self._gradient(layer, sizes, flags)
+            ours, theirs = self._gradient(layer, sizes, needed, bool(received))
             through += self.directions * ours
             weight += self.directions * theirs
         rows = sizes.steps * sizes.batch * self.gates * self.hidden_size
-        additions = 2 * rows * self.num_layers * self.directions if self.bias and needs_bias_grad else 0
+        additions = 2 * rows * self.num_layers * self.directions if biases else 0
         return Backward(
             input_gradients=gradients(flags, inputs),
             parameter_gradients=received,
             input=through,
-            weight=weight if needs_weight_grad else ZERO,
+            weight=weight if weights else ZERO,
             bias=Cost(flops=additions),
         )
 
-    def _gradient(self, layer: int, sizes: Sizes, flags: tuple[bool, ...]) -> tuple[Cost, Cost]:
+    def _gradient(self, layer: int, sizes: Sizes, flags: tuple[bool, ...], trains: bool) -> tuple[Cost, Cost]:
         """What passes through one layer and direction (gates, hidden state, input), and its weights' gradients."""
         of_input, of_hidden, projection = self._products(layer, sizes)
         initial = len(flags) > 1 and flags[1]
         # of_hidden is of all T steps; without a gradient of the initial state one step less.
         once = Cost.matmul(sizes.batch * self.gates * self.hidden_size * self._fed_back)
-        passed = self._gates_backward(sizes, flags) + once * (sizes.steps - (0 if initial else 1)) + projection
+        needs = Needs(trains or layer > 0 or flags[0], trains, *(*flags[1:], False, False)[:2])
+        passed = self._gates_backward(sizes, needs) + once * (sizes.steps - (0 if initial else 1)) + projection
         if layer > 0 or flags[0]:
             passed += of_input
         return passed, of_input + of_hidden + projection
 
-    def _gates_backward(self, sizes: Sizes, flags: tuple[bool, ...]) -> Cost:
+    def _gates_backward(self, sizes: Sizes, needs: Needs) -> Cost:
+        """Of one layer and direction, all steps."""
         return Cost.elementwise(sizes.steps * sizes.batch * self.hidden_size, self.gate_gradient_flops)
 
     def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:

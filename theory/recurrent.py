@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .cost import Cost
-from .recurrence import Recurrence, Sizes
+from .recurrence import Needs, Recurrence, Sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,11 @@ class GRU(Recurrence):
     gate_flops = 10
     gate_gradient_flops = 8
 
+    def _gates_backward(self, sizes: Sizes, needs: Needs) -> Cost:
+        """The first step's hn = W_hn h needs no gradient where neither h nor what makes it of h does: one less."""
+        first = 0 if needs.trains or needs.hidden else sizes.batch * self.hidden_size
+        return super()._gates_backward(sizes, needs) + Cost(flops=-first)
+
     def _kept_each_step(self) -> tuple[int, ...]:
         """The three gates together; n, h - n and hn."""
         return (3 * self.hidden_size, self.hidden_size, self.hidden_size, self.hidden_size)
@@ -85,10 +90,13 @@ class LSTM(Recurrence):
     def _fed_back(self) -> int:
         return self.proj_size or self.hidden_size
 
-    def _gates_backward(self, sizes: Sizes, flags: tuple[bool, ...]) -> Cost:
-        first = 0 if len(flags) > 2 and flags[2] else sizes.batch * self.hidden_size
-        every = sizes.steps * sizes.batch * self.hidden_size * self.gate_gradient_flops
-        return Cost(flops=every - first)
+    def _gates_backward(self, sizes: Sizes, needs: Needs) -> Cost:
+        """The first step's c' = f * c + i * g passes on to c alone, if only c needs a gradient: of o * tanh c', f * c
+        and i * g one, one and two factors less, and four nonlinearities."""
+        less = 0 if needs.cell else 1
+        if not (needs.reads or needs.hidden):
+            less += 8
+        return super()._gates_backward(sizes, needs) + Cost(flops=-less * sizes.batch * self.hidden_size)
 
     def _kept_each_step(self) -> tuple[int, ...]:
         """The four gates together, tanh c', and the hidden state before it is projected."""

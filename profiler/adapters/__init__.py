@@ -6,7 +6,6 @@ that theory does not cover; comparisons name both. Settings are read when `adapt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -20,6 +19,7 @@ from .reading import Read, dtype_name
 from .sequence import SEQUENCE
 from .spatial import SPATIAL
 from .tables import TABLES
+from .vision import VISION
 
 __all__ = ["KINDS", "adapt"]
 
@@ -35,14 +35,18 @@ def adapt(module: nn.Module) -> Layer | None:
     A subclass counts for its base only where it does the base's work: its `forward` and all that this calls are the
     base's, and its parameters are those that the closed form has.
     """
-    kind = next((kind for kind in type(module).__mro__ if kind in _READERS), None)
-    if kind is None or not keeps_work_of(module, kind) or _is_unmade(module):
+    found = next(((kind, read) for kind in type(module).__mro__ if (read := _reader(kind))), None)
+    if found is None or not keeps_work_of(module, found[0]) or _is_unmade(module):
         return None
     try:
-        layer = _READERS[kind](module)
+        layer = found[1](module)
     except ValueError:  # settings that the closed form refuses, such as no features
         return None
-    return layer if layer is not None and _held(module) == _stated(layer) else None
+    return layer if layer is not None and _has_parameters(module, layer) else None
+
+
+def _reader(kind: Any) -> Read | None:
+    return _READERS.get(kind) or VISION.get(f"{kind.__module__}.{kind.__qualname__}")
 
 
 def _is_unmade(module: Any) -> bool:
@@ -50,11 +54,12 @@ def _is_unmade(module: Any) -> bool:
     return isinstance(module, LazyModuleMixin) and module.has_uninitialized_params()  # type: ignore[misc]
 
 
-def _held(module: nn.Module) -> Mapping[str, tuple[tuple[int, ...], str]]:
-    """The parameters as they are: pruned, reparametrized and replaced weights go by other names."""
+def _has_parameters(module: nn.Module, layer: Layer) -> bool:
+    """Whether they are as stated: pruned, reparametrized and replaced weights go by other names.
+
+    Of children only those that the closed form speaks of; the others are layers of their own.
+    """
     named = module.named_parameters(remove_duplicate=False)
-    return {name: (tuple(parameter.shape), dtype_name(parameter)) for name, parameter in named}
-
-
-def _stated(layer: Layer) -> Mapping[str, tuple[tuple[int, ...], str]]:
-    return {parameter.name: (parameter.shape, parameter.dtype) for parameter in layer.parameters}
+    held = {name: (tuple(parameter.shape), dtype_name(parameter)) for name, parameter in named}
+    stated = {parameter.name: (parameter.shape, parameter.dtype) for parameter in layer.parameters}
+    return stated == {name: seen for name, seen in held.items() if "." not in name or name in stated}

@@ -11,16 +11,11 @@ from ...theory.layer import Layer
 from .reading import Read, dtype, named, typed
 
 _CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+_PADDED = (*_CONVOLUTION, "padding_mode")
 _TRANSPOSE = (*_CONVOLUTION, "output_padding")
 _MAX_POOL = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
 _AVG_POOL = ("kernel_size", "stride", "padding", "ceil_mode")
 _ADAPTIVE_MAX_POOL = ("output_size", "return_indices")
-
-
-def _convolution(form: Any) -> Read:
-    """Padding by other than zeros is an operation of its own, whose gradient theory does not state."""
-    read = typed(form, *_CONVOLUTION)
-    return lambda module: read(module) if module.padding_mode == "zeros" else None
 
 
 def _batch_norm(module: Any) -> Layer:
@@ -40,9 +35,9 @@ def _instance_norm(dimensions: int) -> Read:
 
 
 SPATIAL: dict[type[nn.Module], Read] = {
-    nn.Conv1d: _convolution(theory.Conv1d),
-    nn.Conv2d: _convolution(theory.Conv2d),
-    nn.Conv3d: _convolution(theory.Conv3d),
+    nn.Conv1d: typed(theory.Conv1d, *_PADDED),
+    nn.Conv2d: typed(theory.Conv2d, *_PADDED),
+    nn.Conv3d: typed(theory.Conv3d, *_PADDED),
     nn.ConvTranspose1d: typed(theory.ConvTranspose1d, *_TRANSPOSE),
     nn.ConvTranspose2d: typed(theory.ConvTranspose2d, *_TRANSPOSE),
     nn.ConvTranspose3d: typed(theory.ConvTranspose3d, *_TRANSPOSE),

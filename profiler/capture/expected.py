@@ -11,7 +11,7 @@ collector run through everything in the middle of it.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Literal
 
@@ -56,7 +56,7 @@ class ExpectedGradients:
 
     def __init__(self) -> None:
         self.arrived: dict[int, int] = {}  # recipient -> times
-        self._waiting: dict[int, int | tuple[int, ...]] = {}
+        self._waiting: dict[int, int | list[int]] = {}
         self._served: set[int] = set()  # arrived, and kept for another backward over the same graph
         self._leaves: dict[int, weakref.ref[Tensor]] = {}
 
@@ -85,26 +85,46 @@ class ExpectedGradients:
         elif where in self._served:  # a leaf, used in a new graph
             self._served.discard(where)
             waiting[where] = recipient
+        elif isinstance(others, list):
+            others.append(recipient)
         else:
-            waiting[where] = (*others, recipient) if isinstance(others, tuple) else (others, recipient)
+            waiting[where] = [others, recipient]
 
-    def arrive(self, where: int, givers: Iterable[int], owner_of: Callable[[int], int], *, kept: bool) -> None:
-        """A gradient has arrived there from nodes owned by `givers`; `kept` where the graph is kept, so that another
-        may.
+    def expected_at(self, where: int) -> list[int]:
+        """The recipients that wait there."""
+        found = self._waiting.get(where, [])
+        return found if isinstance(found, list) else [found]
 
-        An output has its gradient whoever gave it; an input only where the very module that took it gave one.
+    def arrive(
+        self,
+        arrivals: Mapping[int, int | tuple[int, ...]],
+        owner_of_node: Callable[[int], int],
+        owner_of_call: Callable[[int], int],
+        *,
+        kept: bool,
+    ) -> None:
+        """Gradients have arrived at these places, each from the nodes of these numbers.
+
+        An output has its gradient whoever gave it; an input only where the very module that took it gave one. `kept` is
+        said of a graph that is kept, so that more may arrive.
         """
-        found = self._waiting.get(where) if kept else self._waiting.pop(where, None)
-        if found is None:
-            return
-        if kept:
-            self._served.add(where)
-        elif self._served:
-            self._served.discard(where)
-        arrived = self.arrived
-        for each in found if isinstance(found, tuple) else (found,):
-            call, kind, _ = of_recipient(each)
-            if kind != INPUT or owner_of(call) in givers:
+        waiting, arrived = self._waiting, self.arrived
+        take = waiting.get if kept else waiting.pop
+        for where, givers in arrivals.items():
+            found = take(where, None)
+            if found is None:
+                continue
+            if kept:
+                self._served.add(where)
+            elif self._served:
+                self._served.discard(where)
+            for each in found if isinstance(found, list) else (found,):
+                call, kind, _ = of_recipient(each)
+                if kind == INPUT:
+                    owner = owner_of_call(call)
+                    numbers = givers if isinstance(givers, tuple) else (givers,)
+                    if all(owner_of_node(number) != owner for number in numbers):
+                        continue
                 arrived[each] = arrived.get(each, 0) + 1
 
     def _forget_oldest(self) -> None:

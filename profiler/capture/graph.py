@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
+from torch.utils.hooks import RemovableHandle
 
 from ..records import Phase, SavedFacts, SavedRole
 from .attribution import BEFORE, NOBODY, SequenceTable
@@ -54,47 +56,48 @@ class GraphWalker:
         self._counts: dict[_Saved, int] = {}
         self._unreadable: dict[tuple[int, str], int] = {}
         self._task = OUTSIDE_BACKWARD
-        self._passes: list[_Pass] = []  # backward passes that have not ended, the innermost last
-        self._seen: set[int] = set()  # numbers of the nodes walked in this backward pass
+        self._handles: list[RemovableHandle] = []
+        self._passes: dict[int, _Pass] = {}  # backward passes that have not ended, by graph task
+        self.seen: set[int] = set()  # numbers of the nodes walked in this backward pass
         self._storages: set[int] = set()  # those that it found saved
         self._kept: set[int] = set()  # numbers of nodes in kept graphs: their saved tensors are counted once
 
     def visit(self, node: Any, number: int, task: int) -> None:
-        """Walk what hangs on `node`, unless this backward pass has walked it already."""
+        """Walk what hangs on `node`, unless this backward pass has walked it already (see `seen`)."""
         if task != self._task:
             self._task = task
-            self._seen = set()
+            self.seen = set()
             self._storages = set()
-        if number not in self._seen:
+        if number not in self.seen:
             self._walk(node, number)
 
     def _walk(self, root: Any, number: int) -> None:
         kept = keeps_graph()
-        nodes, arrivals = self._reachable(root, number)
-        this = _Pass(arrivals, kept)
-        self._passes.append(this)
-        call_when_pass_ends(partial(self._ended, this))
+        this = self._passes.get(self._task)
+        if this is None:
+            this = self._passes[self._task] = _Pass({}, kept)
+            call_when_pass_ends(partial(self._ended, self._task))
+        nodes = self._reachable(root, number, this.arrivals)
         self._collect(nodes)
         if kept:
             if len(self._kept) > LIMIT:
                 self._kept = set()
             self._kept.update(nodes)
 
-    def _ended(self, this: _Pass) -> None:
+    def _ended(self, task: int) -> None:
         """The pass has run all of its nodes: its gradients have arrived."""
-        if this in self._passes:
-            self._passes.remove(this)
+        this = self._passes.pop(task, None)
+        if this is not None:
             self._book(this.arrivals, this.kept)
+        if not self._passes:
+            self._forget_questions()
 
     def _book(self, arrivals: dict[int, int | tuple[int, ...]], kept: bool) -> None:
-        owner, arrive, owner_of_call = self._table.owner, self._expected.arrive, self._owner_of_call
-        for where, givers in arrivals.items():
-            numbers = givers if isinstance(givers, tuple) else (givers,)
-            arrive(where, [owner(number) for number in numbers], owner_of_call, kept=kept)
+        self._expected.arrive(arrivals, self._table.owner, self._owner_of_call, kept=kept)
 
     def finish(self, last: int) -> None:
         """A pass that never ended failed at the node numbered `last`: nodes run from the highest number down."""
-        for this in self._passes:
+        for this in self._passes.values():
             reached = {
                 where: givers
                 for where, givers in this.arrivals.items()
@@ -102,11 +105,15 @@ class GraphWalker:
             }
             self._book(reached, this.kept)
         self._passes.clear()
+        self._forget_questions()
 
-    def _reachable(self, root: Any, number: int) -> tuple[dict[int, Any], dict[int, int | tuple[int, ...]]]:
-        """The nodes that this backward pass will run, by number; and where gradients will arrive, from which nodes."""
+    def _reachable(self, root: Any, number: int, arrivals: dict[int, int | tuple[int, ...]]) -> dict[int, Any]:
+        """The nodes that this backward pass will run, by number; adds where gradients will arrive, from which nodes.
+
+        A pass may be walked in several parts, where its first nodes do no work of their own and so are not seen.
+        """
         nodes: dict[int, Any] = {number: root}
-        arrivals: dict[int, int | tuple[int, ...]] = {place(number, 0): number}
+        arrivals.setdefault(place(number, 0), number)
         met, waiting = {root}, [(root, number)]
         while waiting:
             node, giver = waiting.pop()
@@ -121,14 +128,31 @@ class GraphWalker:
                     if number != NO_SEQUENCE_NUMBER:
                         waiting.append((following, number))
                         nodes[number] = following
+                if isinstance(node, BackwardCFunction):  # may return None for a gradient, as no other node does
+                    self._ask(following, number, position, giver)
+                    continue
                 where = leaf_place(following.variable) if number == NO_SEQUENCE_NUMBER else number * PLACES + position
                 others = arrivals.get(where)
                 if others is None:
                     arrivals[where] = giver
                 else:
                     arrivals[where] = (*others, giver) if isinstance(others, tuple) else (others, giver)
-        self._seen.update(nodes)
-        return nodes, arrivals
+        self.seen.update(nodes)
+        return nodes
+
+    def _ask(self, node: Any, number: int, position: int, giver: int) -> None:
+        """Have the node itself say whether a gradient arrives from a custom function."""
+        where = leaf_place(node.variable) if number == NO_SEQUENCE_NUMBER else place(number, position)
+        self._handles.append(node.register_prehook(partial(self._answered, where, position, giver)))
+
+    def _answered(self, where: int, position: int, giver: int, gradients: tuple[Tensor | None, ...]) -> None:
+        if gradients[position] is not None:
+            self._book({where: giver}, keeps_graph())
+
+    def _forget_questions(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
 
     def _collect(self, nodes: dict[int, Any]) -> None:
         """Give each storage to the first node, in forward order, that saved it. No unpacking hook is run."""

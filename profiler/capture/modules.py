@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, Literal
 
@@ -41,16 +42,18 @@ _Call = tuple[Slot, tuple[_Seen, ...], tuple[_Seen, ...], tuple[bool, ...] | Non
 class Frame:
     """One open module call."""
 
-    __slots__ = ("expected", "given", "inputs", "slot", "task")
+    __slots__ = ("expected", "given", "inputs", "slot", "start", "task")
 
-    def __init__(self, slot: Slot, task: int) -> None:
+    def __init__(self, slot: Slot, task: int, start: int) -> None:
         self.slot = slot
         self.task = task  # the backward pass inside which the call started, if any
+        self.start = start  # the number of the first autograd node made in it
         self.inputs: tuple[_Seen, ...] = ()
         # Where the inputs' gradients will arrive, and each one's position. An inner call that is given the same tensor
         # takes the entry over: the gradient is then its, not ours.
         self.expected: dict[int, int] | None = None
-        # Tensors that inner calls returned. Weak, so that nothing lives longer than it would.
+        # Tensors that inner calls returned and that no autograd node tells apart; None before there was an inner call.
+        # Weak, so that nothing lives longer than it would.
         self.given: dict[int, weakref.ref[Tensor]] | None = None
 
 
@@ -86,15 +89,16 @@ class CallRecorder:
                 return
         task = current_graph_task()
         stack = self.stack
+        start = next_sequence_number()
         if owner == NOBODY:
-            frame = Frame((NOBODY, "loss"), task)
+            frame = Frame((NOBODY, "loss"), task, start)
         else:
             if stack and stack[0].slot[0] == owner:
                 self._drop_stale()
-            frame = Frame((owner, "forward" if task == OUTSIDE_BACKWARD else "recompute"), task)
+            frame = Frame((owner, "forward" if task == OUTSIDE_BACKWARD else "recompute"), task, start)
             self._note_inputs(frame, tensors_in(args), stack[-1] if stack else None)
         stack.append(frame)
-        self._table.push(next_sequence_number(), owner)
+        self._table.push(start, owner)
 
     def _unusual(self, module: nn.Module, owner: int | None) -> int | None:
         """NOBODY for a loss outside the model; None for what is not ours to see."""
@@ -135,18 +139,18 @@ class CallRecorder:
         if live <= len(self.stack):  # the call that is just being entered is one of the live ones
             del self.stack[max(live - 1, 0) :]
 
-    def _note_inputs(self, frame: Frame, tensors: list[Tensor], outer: Frame | None) -> None:
+    def _note_inputs(self, frame: Frame, tensors: Sequence[Tensor], outer: Frame | None) -> None:
         """Describe inputs before the module can change them in place, and expect their gradients."""
+        seen = tuple([(tensor.shape, tensor.dtype, tensor.requires_grad) for tensor in tensors])
         first = len(frame.inputs)
-        frame.inputs += tuple([(tensor.shape, tensor.dtype, tensor.requires_grad) for tensor in tensors])
-        if not torch.is_grad_enabled():
-            return
+        frame.inputs = frame.inputs + seen if first else seen
         for position, tensor in enumerate(tensors, first):
-            if frame.inputs[position][2]:
-                if frame.expected is None:
-                    frame.expected = {}
+            if seen[position - first][2] and torch.is_grad_enabled():
                 where = self._expected.place_of(tensor)
-                frame.expected[where] = position
+                if frame.expected is None:
+                    frame.expected = {where: position}
+                else:
+                    frame.expected[where] = position
                 if outer is not None and outer.expected:
                     outer.expected.pop(where, None)
 
@@ -158,18 +162,37 @@ class CallRecorder:
             returned = {id(tensor) for tensor in outputs}
             self._note_inputs(frame, [tensor for tensor in tensors_in(kwargs) if id(tensor) not in returned], outer)
         seen = tuple([(tensor.shape, tensor.dtype, tensor.requires_grad) for tensor in outputs])
-        given = frame.given
-        own = None if given is None else tuple([not _was_given(given, tensor) for tensor in outputs])
+        own = None if frame.given is None else tuple([not self._was_given(frame, tensor) for tensor in outputs])
         call = self._tally((frame.slot, frame.inputs, seen, own))
         if outer is not None:
-            passed_on = outer.given
-            if passed_on is None:
-                passed_on = outer.given = {}
-            for tensor in outputs:
-                passed_on[id(tensor)] = weakref.ref(tensor)
+            if outer.given is None:
+                outer.given = {}
+            for position, tensor in enumerate(outputs):
+                if not seen[position][2]:
+                    outer.given[id(tensor)] = weakref.ref(tensor)
+        if frame.slot[1] == "recompute":
+            self._leave_to_first_call(frame)
         self._expect(call, frame.expected, outputs, seen)
 
-    def _expect(self, call: int, inputs: dict[int, int] | None, outputs: list[Tensor], seen: tuple[_Seen, ...]) -> None:
+    def _leave_to_first_call(self, frame: Frame) -> None:
+        """A recomputed call is given the tensors of the forward one, which expects their gradients already."""
+        for where in list(frame.expected or ()):
+            calls = [of_recipient(each) for each in self._expected.expected_at(where)]
+            if any(kind == INPUT and self._owners[call] == frame.slot[0] for call, kind, _ in calls):
+                del frame.expected[where]  # type: ignore[union-attr]
+
+    def _was_given(self, frame: Frame, tensor: Tensor) -> bool:
+        """Whether an inner call returned this very tensor: its node was made in this call, but in another module's."""
+        if tensor.requires_grad:
+            node = tensor.grad_fn
+            number = -1 if node is None else node._sequence_nr()
+            return number >= frame.start and self._table.owner(number) != frame.slot[0]
+        reference = frame.given.get(id(tensor)) if frame.given else None
+        return reference is not None and reference() is tensor
+
+    def _expect(
+        self, call: int, inputs: dict[int, int] | None, outputs: Sequence[Tensor], seen: tuple[_Seen, ...]
+    ) -> None:
         """Expect the gradients of the inputs that no inner call took over, and of the outputs."""
         expected = self._expected
         for position, tensor in enumerate(outputs):
@@ -228,9 +251,3 @@ class CallRecorder:
             shape, dtype, _ = (outputs if kind == OUTPUT else inputs)[position]
             facts.append(GradientFacts(paths[owner], of, str(position), specs.one((shape, dtype)), times))
         return tuple(facts)
-
-
-def _was_given(given: dict[int, weakref.ref[Tensor]], tensor: Tensor) -> bool:
-    """Whether an inner call returned this very tensor object."""
-    reference = given.get(id(tensor))
-    return reference is not None and reference() is tensor

@@ -41,6 +41,9 @@ _GRADIENT_SUMS = frozenset({"aten.add.Tensor", "aten.add_.Tensor"})
 _TENSORS = frozenset({torch.Tensor, torch.nn.Parameter})
 _PLAIN = frozenset({int, bool, str, type(None), torch.dtype, torch.layout, torch.memory_format, torch.device})
 
+# What asking a nested tensor for its shape raises, by layout.
+_Nested = (RuntimeError, TypeError)
+
 _FREE = ""  # instead of the name of an operator that is not recorded
 
 
@@ -65,12 +68,13 @@ class OperatorRecorder(TorchDispatchMode):
         self._parameter_owner = parameter_owner
         self._ignored = ignored
         self._specs = SpecTable()
-        self._names: dict[Any, str] = {}
+        self._names: dict[int, str] = {}
         self._signatures: list[Signature] = []
         self._known: dict[tuple[Any, ...], int] = {}  # what a call looks like -> its signature's index
         self._slots: dict[Slot, dict[int, int]] = {}  # -> signature's index -> times
         self._optimizing = 0
         self._task = OUTSIDE_BACKWARD  # the backward pass last seen
+        self._pass = OUTSIDE_BACKWARD  # the one last walked
         self._number = -1  # of the autograd node last looked up ...
         self._slot: Slot = _OUTSIDE  # ... and where its work goes
 
@@ -95,7 +99,7 @@ class OperatorRecorder(TorchDispatchMode):
         self._optimizing -= 1
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
-        name = self._names.get(func)
+        name = self._names.get(id(func))  # operators are slow to hash, and live as long as the process
         if name is None:
             name = self._meet(func)
         task = current_graph_task()
@@ -112,12 +116,13 @@ class OperatorRecorder(TorchDispatchMode):
             if result is not NotImplemented:
                 return result
         result = func(*args, **kwargs) if kwargs else func(*args)
-        self._count(slot, func, name, args, kwargs, result)
+        self._count(slot, name, args, kwargs, result)
         return result
 
     def _meet(self, func: Any) -> str:
+        """The operator's name, or _FREE."""
         name = str(func)
-        self._names[func] = name = _FREE if self._ignored(name) else name
+        self._names[id(func)] = name = _FREE if self._ignored(name) else name
         return name
 
     def _taken_apart(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -126,25 +131,12 @@ class OperatorRecorder(TorchDispatchMode):
         with self:
             return func.decompose(*args, **kwargs)
 
-    def _count(self, slot: Slot, func: Any, name: str, args: Any, kwargs: dict[str, Any] | None, result: Any) -> None:
-        parts: list[Any] = [func]
-        for value in args:
-            kind = type(value)
-            if kind in _TENSORS:
-                parts.append(value.shape)
-                parts.append(value.dtype)
-            elif kind in _PLAIN:
-                parts.append(value)
-            else:
-                parts.append(_look(value))
-        if type(result) is Tensor:
-            parts.append(result.shape)
-            parts.append(result.dtype)
-        else:
-            parts.append(_look(result))
-        if kwargs:
-            parts.append(_look(tuple(kwargs.items())))
-        key = tuple(parts)
+    def _count(self, slot: Slot, name: str, args: Any, kwargs: dict[str, Any] | None, result: Any) -> None:
+        try:
+            key = _key(name, args, kwargs, result)
+        except _Nested:
+            name = f"nested tensors: {name}"
+            key = (name,)
         index = self._known.get(key)
         if index is None:
             index = self._known[key] = len(self._signatures)
@@ -190,7 +182,9 @@ class OperatorRecorder(TorchDispatchMode):
         self._task = task
         self._number = number
         self._slot = (owner, "backward") if owner >= 0 else _LOSS if owner == NOBODY else _OUTSIDE
-        self._walker.visit(node, number, task)
+        if task != self._pass or number not in self._walker.seen:
+            self._pass = task
+            self._walker.visit(node, number, task)
         if torch.is_grad_enabled():  # nodes of a second-order graph belong to whoever made this node
             self._table.push(next_sequence_number(), owner)
 
@@ -218,7 +212,7 @@ class OperatorRecorder(TorchDispatchMode):
 
     def _argument(self, value: Any) -> Argument:
         if isinstance(value, Tensor):
-            return self._specs.of(value)
+            return "nested tensor" if value.is_nested else self._specs.of(value)
         if isinstance(value, (list, tuple)):
             return tuple(self._argument(item) for item in value)
         if value is None or isinstance(value, (bool, int, str)):
@@ -236,9 +230,33 @@ class OperatorRecorder(TorchDispatchMode):
         )
 
 
+def _key(name: str, args: Any, kwargs: dict[str, Any] | None, result: Any) -> tuple[Any, ...]:
+    """What a call looks like. Raises one of `_Nested` for a tensor that has no shape."""
+    parts: list[Any] = [name]
+    for value in args:
+        kind = type(value)
+        if kind in _TENSORS:
+            parts.append(value.shape)
+            parts.append(value.dtype)
+        elif kind in _PLAIN:
+            parts.append(value)
+        else:
+            parts.append(_look(value))
+    if type(result) is Tensor:
+        parts.append(result.shape)
+        parts.append(result.dtype)
+    else:
+        parts.append(_look(result))
+    if kwargs:
+        parts.append(_look(tuple(kwargs.items())))
+    return tuple(parts)
+
+
 def _look(value: Any) -> Any:
     """What a price can depend on, hashable and cheap. Floats are left out: they change from step to step."""
     if isinstance(value, Tensor):
+        if value.is_nested:
+            raise TypeError("a nested tensor has no shape")
         return look(value)
     kind = type(value)
     if kind is tuple or kind is list:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -51,12 +51,16 @@ class SpecTable:
         return self.one(look(tensor))
 
 
-def tensors_in(value: Any) -> list[Tensor]:
-    """All tensors in nested tuples, lists, dicts and dataclasses, in order, each object once."""
+def tensors_in(value: Any) -> Sequence[Tensor]:
+    """All tensors in nested tuples, lists, dicts and dataclasses, in order, each object once.
+
+    Nested tensors are left out: they have no shape that a record could hold. The operators on them say that they are
+    there.
+    """
+    if type(value) is tuple and len(value) == 1:
+        value = value[0]
     if isinstance(value, Tensor):
-        return [value]
-    if type(value) is tuple and len(value) == 1 and isinstance(value[0], Tensor):
-        return [value[0]]
+        return () if value.is_nested else (value,)
     found: list[Tensor] = []
     _collect(value, found, set(), 0)
     return found
@@ -64,7 +68,7 @@ def tensors_in(value: Any) -> list[Tensor]:
 
 def _collect(value: Any, found: list[Tensor], seen: set[int], depth: int) -> None:
     if isinstance(value, Tensor):
-        if id(value) not in seen:
+        if id(value) not in seen and not value.is_nested:
             seen.add(id(value))
             found.append(value)
     elif depth > _DEEPEST or value is None or isinstance(value, (str, int, float)):

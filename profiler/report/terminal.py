@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -32,9 +33,10 @@ ORDER: tuple[Verdict, ...] = ("unexplained", "contradicted", "not measured", "wi
 
 
 def console() -> Console:
-    """Standard output: as wide as the terminal, or `WIDTH` where it is none."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=WIDTH)
+    """Standard output: as wide as the terminal, or `WIDTH` where it is none; plain text where NO_COLOR is set."""
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    found = Console(highlight=False, color_system=colours)
+    return found if found.is_terminal else Console(highlight=False, color_system=colours, width=WIDTH)
 
 
 def plain_text(content: RenderableType, width: int = WIDTH) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from torchtally.profiler import cli
 from torchtally.profiler.errors import UsageError
 from torchtally.profiler.report import files
 
-COMMAND = Path(sys.executable).with_name("torchtally")
+COMMAND = Path(sysconfig.get_path("scripts")) / "torchtally"
 TINY = ("audit", "--batch-size", "2", "--image-size", "33x47", "--device", "cpu")
 NO_TERMINAL = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "COLUMNS", "NO_COLOR")}
 
@@ -191,7 +193,7 @@ def test_running_out_of_memory_is_one_line(main: Any, monkeypatch: pytest.Monkey
     refused(main(*TINY), "out of memory; try a smaller --batch-size.*5 GiB$")
 
 
-# Help -------------------------------------------------------------------------------------------------------------------
+# Help -----------------------------------------------------------------------------------------------------------------
 
 
 def test_version(main: Any) -> None:
@@ -224,7 +226,7 @@ def test_help_and_version_do_not_wait_for_torch() -> None:
         assert done.stderr == "False\n"
 
 
-# What is printed ----------------------------------------------------------------------------------------------------------
+# What is printed ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -253,14 +255,32 @@ def test_what_the_audit_prints(walkthrough: Any) -> None:
     assert "block2.batchnorm" not in text, "what simply agrees is left to --all"
 
 
-@pytest.mark.parametrize(
-    "environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"COLUMNS": "300"}, {"PYTHONIOENCODING": "ascii"}]
-)
+@pytest.mark.parametrize("environment", [{"TERM": "xterm", "COLUMNS": "300"}, {"PYTHONIOENCODING": "ascii"}])
 def test_piped_output_is_plain(environment: dict[str, str]) -> None:
     done = command(*TINY, "--all", **environment)
     assert (done.returncode, done.stderr) == (0, "")
     plain(done.stdout)
     assert "block2.batchnorm" in done.stdout
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("setting", [None, "1"])
+def test_a_terminal_has_colours_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch, setting: str | None) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if setting is not None:
+        monkeypatch.setenv("NO_COLOR", setting)
+    with pytest.raises(SystemExit):
+        cli.main([*TINY, "--all"])
+    assert ("\x1b[" in screen.getvalue()) == (setting is None)
+    assert "block2.batchnorm" in screen.getvalue()
 
 
 def test_a_reader_that_stops_early() -> None:
@@ -272,7 +292,7 @@ def test_a_reader_that_stops_early() -> None:
     assert shell.stdout.startswith("CNN, N = 2")
 
 
-# JSON and CSV ---------------------------------------------------------------------------------------------------------------
+# JSON and CSV ---------------------------------------------------------------------------------------------------------
 
 
 def test_json_keys(walkthrough: Any) -> None:
@@ -385,7 +405,7 @@ def test_the_exit_status_of_rows_that_do_not_tally(main: Any, monkeypatch: pytes
     assert "do not tally" in done.out
 
 
-# Writing files ------------------------------------------------------------------------------------------------------------------
+# Writing files --------------------------------------------------------------------------------------------------------
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:

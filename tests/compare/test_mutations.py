@@ -327,10 +327,11 @@ THEORY = {
         culprit="theory",
         plant=with_a_layer_more,
         fails={
-            "dropout forward: output_shape activation_bytes parameter_bytes": "theory",
-            "dropout forward: input_shape flops parameters matmul_flops": UNEXPLAINED,
+            "dropout forward: output_shape activation_bytes parameter_bytes matmul_flops": "theory",
+            "dropout forward: input_shape flops parameters": UNEXPLAINED,
             "dropout backward: gradient_shape output_gradient_shape gradient_bytes parameter_gradient_bytes": "theory",
-            "dropout backward: flops matmul_flops bias_flops": UNEXPLAINED,
+            "dropout backward: matmul_flops": "theory",
+            "dropout backward: flops bias_flops": UNEXPLAINED,
         },
     ),
     "height and width swapped": Case(
@@ -498,6 +499,16 @@ COUNT = {
         plant=priced("aten.sum", wrong.free),
         fails={"fc backward: flops": UNEXPLAINED},
         claims=("L551.fc.backward.bias_gradient_flops", "L556.fc.backward.flops"),
+    ),
+    "convolution free, which one claim of a rule would not survive": Case(
+        culprit="count",
+        plant=priced("aten.convolution", wrong.free),
+        fails=blocks({"conv forward: flops": UNEXPLAINED, "conv forward: matmul_flops": "count"}),
+        claims=(
+            "L859.kind:convolution.rule.convolution.dominates",
+            "L876.kind:convolution.rule.convolution.bottlenecks",
+            "L853.kind:convolution.forward.flops",
+        ),
     ),
     "an operator without a price": Case(
         culprit="count",
@@ -845,8 +856,8 @@ def _answer(entry: Any) -> tuple[str, str | None]:
 
 
 def _may_follow(claim: Claim, case: Case) -> bool:
-    """Whether a claim is of a mutated layer, or of a sum or a share that has it in it."""
-    if not claim.layer or claim.layer.startswith("kind:"):
+    """Whether a claim is of a mutated layer, of a sum or a share that has it in it, or compares layers."""
+    if not claim.layer or claim.layer.startswith("kind:") or claim.quantity == "rule":
         return True
     return any(place == claim.layer or place.startswith(f"{claim.layer}.") for place in case.places())
 
@@ -1043,7 +1054,7 @@ def statements(config: CNNConfig, batch_size: int) -> dict[str, Statement]:
         "theory": from_prediction(found.prediction),
         "count": from_ledger(found.observed.ledger),
         "measured": from_storages(found.observed.storages),
-        "dispatcher": from_dispatcher(found.observed.dispatcher, [row.path for row in found.prediction]),
+        "dispatcher": from_dispatcher(found.observed.dispatcher, found.observed.leaves),
     }
     return {witness: {place: dict(figures) for place, figures in said[witness].items()} for witness in said}
 

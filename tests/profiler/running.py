@@ -23,8 +23,8 @@ def step(model: nn.Module, *args: Any, backward: bool = True, **kwargs: Any) -> 
 
 def total(result: Any) -> Tensor:
     """The sum of all floating tensors in a result, dataclasses' fields included."""
-    leaves = [leaf for leaf in tree_leaves(vars(result) if hasattr(result, "__dataclass_fields__") else result)]
-    return sum(leaf.sum() for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point())
+    content = vars(result) if hasattr(result, "__dataclass_fields__") else result
+    return sum(leaf.sum() for leaf in tree_leaves(content) if isinstance(leaf, Tensor) and leaf.is_floating_point())
 
 
 def flops(run: Profile, phase: str) -> dict[str, int]:

@@ -1,11 +1,13 @@
-"""Backward, exactly as it was: frozen and low-rank layers, tied weights, several passes, second order, own functions."""
+"""Backward, exactly as it was: frozen and low-rank layers, tied weights, several passes, second order, functions."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import torchtally
 
@@ -28,7 +30,7 @@ def frozen(module: nn.Module) -> nn.Module:
     return module.requires_grad_(False)
 
 
-# What needs no gradient costs nothing -------------------------------------------------------------------------------
+# What needs no gradient costs nothing ---------------------------------------------------------------------------------
 
 
 def test_frozen_first_layers_have_no_backward() -> None:
@@ -113,7 +115,7 @@ def test_no_grad_around_a_part() -> None:
     assert places(run, "backward") == ["", "b"]
 
 
-# Parameters with several holders -------------------------------------------------------------------------------------
+# Parameters with several holders --------------------------------------------------------------------------------------
 
 
 def test_tied_weights_count_once_in_totals_and_their_gradients_are_added() -> None:
@@ -138,7 +140,7 @@ def test_a_parameter_shared_by_two_layers() -> None:
     assert run.totals["accumulation_flops"] == I * I
 
 
-# Other ways into autograd ----------------------------------------------------------------------------------------------
+# Other ways into autograd ---------------------------------------------------------------------------------------------
 
 
 def layer_and_input() -> tuple[nn.Module, Tensor]:
@@ -265,7 +267,7 @@ def test_second_order_in_the_right_layers() -> None:
     assert set(flops(run, "backward")) == {"a", "act", "b"}, "nothing falls to the root"
 
 
-# Own functions ----------------------------------------------------------------------------------------------------------
+# Own functions --------------------------------------------------------------------------------------------------------
 
 
 class Times(torch.autograd.Function):
@@ -320,6 +322,70 @@ def test_a_function_that_passes_no_gradient_back() -> None:
     assert run.ledger.row("stop", "backward").input_shape is None, "no gradient of its input ever came"
     assert run.ledger.row("stop", "backward").gradient_bytes == 0
     assert not flops(run, "backward")
+
+
+def test_a_function_that_changes_its_input() -> None:
+    class Double(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            ctx.mark_dirty(x)
+            return x.mul_(2.0)
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> Tensor:
+            return gradient * 2.0
+
+    run = step(chain(a=nn.Linear(I, H), twice=Calling(lambda m, x: Double.apply(x))), torch.ones(N, I))
+    assert run.ledger.row("twice").flops == run.ledger.row("twice", "backward").flops == N * H
+    assert run.ledger.row("a", "backward").flops == 2 * N * I * H + N * H
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpoints_of_both_kinds(reentrant: bool) -> None:
+    model = Calling(
+        lambda m, x: checkpoint(m.part, x, use_reentrant=reentrant),
+        part=chain(a=nn.Linear(I, H), act=nn.Tanh(), b=nn.Linear(H, O)),
+    )
+    run = step(model, torch.ones(N, I, requires_grad=True))
+    forward = {"part.a": 2 * N * I * H, "part.act": N * H, "part.b": 2 * N * H * O}
+    assert flops(run, "forward") == forward
+    assert matmul_flops(run, "backward") == {"part.a": 2 * forward["part.a"], "part.b": 2 * forward["part.b"]}
+    again = flops(run, "recompute")
+    assert (again["part.a"], again["part.act"]) == (forward["part.a"], forward["part.act"])
+    assert run.ledger.row("part.a", "backward").gradient_bytes == FLOAT * N * I
+
+
+def test_checkpoints_inside_checkpoints() -> None:
+    deep = chain(a=nn.Linear(I, I), act=nn.Tanh())
+    inner = Calling(lambda m, x: checkpoint(m.deep, x, use_reentrant=False), deep=deep)
+    model = Calling(lambda m, x: checkpoint(m.inner, x, use_reentrant=False), inner=inner)
+    run = step(model, torch.ones(N, I, requires_grad=True))
+    once = 2 * N * I * I
+    assert run.ledger.row("inner.deep.a").flops == once
+    assert run.ledger.row("inner.deep.a", "recompute").flops in (once, 2 * once), "by the outer, the inner, or both"
+    assert run.totals["backward_matmul_flops"] == 2 * once
+
+
+def test_tensors_saved_elsewhere_by_the_user() -> None:
+    model = chain(a=nn.Linear(I, H), act=nn.Tanh(), b=nn.Linear(H, O))
+    with torchtally.profile(model) as run:
+        with torch.autograd.graph.save_on_cpu():
+            loss = model(torch.ones(N, I)).sum()
+        loss.backward()
+    assert run.totals["backward_matmul_flops"] == 2 * N * I * H + 2 * (2 * N * H * O)
+
+
+def test_a_gradient_taken_inside_forward() -> None:
+    """A force field: the output is an energy's gradient, and training goes through it."""
+
+    def forward(model: nn.Module, x: Tensor) -> Tensor:
+        return torch.autograd.grad(model.energy(x).sum(), x, create_graph=True)[0]
+
+    model = Calling(forward, energy=nn.Linear(I, 1, bias=False))
+    with torchtally.profile(model) as run:
+        model(torch.ones(N, I, requires_grad=True)).sum().backward()
+    assert matmul_flops(run, "forward") == {"energy": 2 * N * I}
+    assert matmul_flops(run, "backward") == {"energy": 2 * (2 * N * I)}, "g = dy W, and then dW"
 
 
 def test_users_hooks_on_tensors_and_modules_run_as_ever() -> None:

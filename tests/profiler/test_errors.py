@@ -158,3 +158,15 @@ def test_a_run_in_another_thread() -> None:
     thread.start()
     thread.join()
     assert seen == [2 * (2 * 5 * 2 * 3)]
+
+
+def test_a_lazy_model_is_refused_in_words() -> None:
+    """Its parameters have no shape yet."""
+    net = nn.Sequential(nn.ReLU(), nn.LazyLinear(3))
+    run = torchtally.profile(net)
+    with pytest.raises(TallyError, match=r"(?s)\b1\b.*forward"), run:
+        pytest.fail("entered without shapes")
+    net(torch.ones(5, 2))
+    with run:
+        net(torch.ones(5, 2))
+    assert run.ledger.row("1").flops == 2 * 5 * 2 * 3

@@ -44,7 +44,7 @@ def test_an_input_that_needs_a_gradient() -> None:
     assert run.ledger.row("up", "backward").gradient_bytes == FLOAT * N * I
 
 
-# One module, several calls -------------------------------------------------------------------------------------
+# One module, several calls --------------------------------------------------------------------------------------------
 
 
 def test_a_module_called_twice_has_one_row() -> None:
@@ -160,7 +160,7 @@ def test_subclasses_and_parametrizations_are_watched_like_any_module() -> None:
     assert "layer" not in run.layers, "its forward is its own, so nn.Linear's closed form is not its"
 
 
-# Work that no submodule does ---------------------------------------------------------------------------------------
+# Work that no submodule does ------------------------------------------------------------------------------------------
 
 
 def test_functional_operations_belong_to_the_module_that_runs_them() -> None:
@@ -183,9 +183,7 @@ def test_a_residual_addition_belongs_to_the_module_running() -> None:
     assert run.ledger.row("block").flops == N * I
     assert run.ledger.row("block.inner").flops == 2 * N * I * I
     assert run.ledger.row("block", "backward").flops == 0, "an addition passes its gradient on"
-    assert run.ledger.row("block", "backward").input_shape is None, (
-        "the input went on to `inner`, which has its gradient"
-    )
+    assert run.ledger.row("block", "backward").input_shape is None, "`inner` was given the input, and has its gradient"
 
 
 def test_gradients_that_meet_are_sums_of_their_own() -> None:
@@ -211,7 +209,7 @@ def test_operations_between_modules_of_a_sequential_are_nobodys_but_the_roots() 
     assert run.ledger.row("").activation_bytes == 0, "what it returns, `b` had made"
 
 
-# Inputs and outputs of every kind -----------------------------------------------------------------------------------
+# Inputs and outputs of every kind -------------------------------------------------------------------------------------
 
 Pair = namedtuple("Pair", "left right")
 

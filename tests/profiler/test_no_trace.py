@@ -23,7 +23,7 @@ from .running import Calling, seeded, step
 N = 4
 
 
-class Boom(Exception):
+class PlannedError(Exception):
     """The user's own error."""
 
 
@@ -145,7 +145,7 @@ ENDINGS = [
     with_the_graph_kept,
 ]
 CALM = (after_success, with_the_graph_kept)
-ERRORS = [Boom, KeyboardInterrupt, SystemExit]
+ERRORS = [PlannedError, KeyboardInterrupt, SystemExit]
 
 
 def run_to_its_end(
@@ -201,7 +201,7 @@ def test_the_model_is_as_the_step_alone_would_have_left_it(
     for watched in (False, True):
         model = net()
         torch.manual_seed(7)
-        before = {name for name in attributes(model)}
+        before = set(attributes(model))
         run_to_its_end(model, ending, error, watched=watched)
         after = attributes(model)
         assert not {name for name in after if "_post" in name and after[name]}
@@ -228,7 +228,7 @@ def test_nothing_of_the_model_is_replaced() -> None:
     assert after == before
 
 
-# Facts up to an error ---------------------------------------------------------------------------------------------------
+# Facts up to an error -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", ERRORS)
@@ -243,7 +243,7 @@ def test_facts_up_to_an_error_can_be_read(error: type[BaseException]) -> None:
 
 
 def test_facts_up_to_an_error_in_backward() -> None:
-    run = run_to_its_end(net(), in_backward, Boom)
+    run = run_to_its_end(net(), in_backward, PlannedError)
     assert run.ledger.row("fc", "backward").matmul_flops == 2 * (2 * (2 * N * 4 * 4))
     assert "conv" not in {row.path for row in run.ledger.rows if row.phase == "backward"}
 
@@ -265,7 +265,7 @@ def test_a_step_after_an_error_caught_inside_the_block(error: type[BaseException
     assert run.totals["loss_flops"] == N * 4, "the sum, whose backward only shows one number many times"
 
 
-# The work itself ------------------------------------------------------------------------------------------------------------
+# The work itself ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("settings", [{}, {"in_place": True}, {"checkpoint": True}])
@@ -346,7 +346,7 @@ def test_a_fast_path_stays_fast() -> None:
     assert "aten._transformer_encoder_layer_fwd.default" in names
 
 
-# Memory --------------------------------------------------------------------------------------------------------------------
+# Memory ---------------------------------------------------------------------------------------------------------------
 
 
 class Mark:
@@ -404,7 +404,7 @@ def test_records_do_not_grow_with_the_number_of_steps() -> None:
     assert sizes[0] == sizes[1]
 
 
-# Copies ---------------------------------------------------------------------------------------------------------------------
+# Copies ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
@@ -437,7 +437,7 @@ def test_state_dict_and_torch_save_in_the_block(tmp_path: Any) -> None:
     assert list(loaded) == names == list(net().state_dict())
 
 
-# A graph that outlives the block -----------------------------------------------------------------------------------------------
+# A graph that outlives the block --------------------------------------------------------------------------------------
 
 
 def test_a_backward_after_the_block() -> None:
@@ -458,11 +458,11 @@ def test_a_backward_after_the_block() -> None:
 
 def test_a_block_inside_one_that_fails() -> None:
     outer_model, inner_model = nn.Linear(2, 2), nn.Linear(2, 2)
-    with pytest.raises(Boom), torchtally.profile(outer_model) as outer:
+    with pytest.raises(PlannedError), torchtally.profile(outer_model) as outer:
         outer_model(torch.ones(1, 2))
         with torchtally.profile(inner_model) as inner:
             inner_model(torch.ones(1, 2))
-            raise Boom
+            raise PlannedError
     assert outer.totals["forward_flops"] == inner.totals["forward_flops"] == 2 * 2 * 2
 
 
@@ -485,7 +485,7 @@ def test_the_users_own_hooks_and_modes_stay() -> None:
             one.remove()
 
 
-# The fixture that checks every test can fail --------------------------------------------------------------------------------
+# The fixture that checks every test can fail --------------------------------------------------------------------------
 
 
 def test_a_left_hook_or_mode_would_be_seen(installed: Callable[[], dict[str, Any]]) -> None:

@@ -147,7 +147,7 @@ def test_the_run_compares_with_its_closed_forms(run: Profile) -> None:
     assert set(run.layers) == set(FORWARD) - {"gap"}
 
 
-# The table --------------------------------------------------------------------------------------------------------
+# The table ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_frame(run: Profile) -> None:
@@ -202,7 +202,7 @@ def test_what_is_printed(run: Profile) -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
-# Parts of a step ----------------------------------------------------------------------------------------------------
+# Parts of a step ------------------------------------------------------------------------------------------------------
 
 
 def test_a_forward_without_a_backward() -> None:
@@ -293,6 +293,7 @@ def test_checkpointing_is_recomputation_apart_from_the_models_own_work() -> None
     blocks = {path: row[3] for path, row in FORWARD.items() if path.startswith("block")}
     assert flops(run, "recompute") == blocks
     assert run.totals["recompute_flops"] == sum(blocks.values()) == 673_447_936
+    assert run.totals["gradient_bytes"] == 23_871_488
     assert run.ledger.row("block2.conv", "recompute").calls == 1
     assert run.ledger.row("block2.conv").calls == 1
     assert run.ledger.row("block2.conv", "recompute").parameters is None, "held once, not twice"

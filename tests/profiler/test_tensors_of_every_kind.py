@@ -25,11 +25,11 @@ def two_layers(dtype: torch.dtype | None = None) -> nn.Sequential:
 
 def facts(run: Profile) -> list[tuple[Any, ...]]:
     """What must not depend on device or layout."""
-    return [
-        (row.path, row.phase, row.calls, row.input_shape, row.output_shape, row.flops, row.matmul_flops, row.bias_flops)
-        + (row.parameter_bytes, row.activation_bytes, row.gradient_bytes, row.parameter_gradient_bytes)
-        for row in run.ledger.rows
-    ]
+    names = (
+        "path phase calls input_shape output_shape flops matmul_flops bias_flops "
+        "parameter_bytes activation_bytes gradient_bytes parameter_gradient_bytes"
+    ).split()
+    return [tuple(getattr(row, name) for name in names) for row in run.ledger.rows]
 
 
 def cnn_facts(change: Callable[[nn.Module, Tensor], tuple[nn.Module, Tensor]] = lambda m, x: (m, x)) -> list[Any]:
@@ -47,8 +47,11 @@ def test_dtypes_change_bytes_and_nothing_else(dtype: torch.dtype, width: int) ->
     with torchtally.profile(model) as run:
         y = model(torch.ones(N, I, dtype=dtype))
         (y.real if dtype.is_complex else y).sum().backward()
-    assert run.totals["forward_matmul_flops"] == 2 * N * (I * H + H * O)
-    assert run.totals["backward_matmul_flops"] == 2 * N * I * H + 2 * (2 * N * H * O)
+    # A complex multiply-add is four real products and four real additions.
+    multiply_add = 8 if dtype.is_complex else 2
+    assert run.totals["forward_matmul_flops"] == multiply_add * N * (I * H + H * O)
+    assert run.totals["backward_matmul_flops"] == multiply_add * N * (I * H + 2 * H * O)
+    assert run.compare().ok
     assert run.totals["parameter_bytes"] == width * (I * H + H + H * O + O)
     assert run.totals["activation_bytes"] == width * N * (H + H + O)
     assert run.totals["gradient_bytes"] == width * N * (H + H)
@@ -126,3 +129,65 @@ def test_figures_do_not_depend_on_the_data(seed: int) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_cuda_is_the_same() -> None:
     assert cnn_facts(lambda m, x: (m.cuda(), x.cuda())) == cnn_facts()
+
+
+# Tensors without one shape --------------------------------------------------------------------------------------------
+
+
+def padded_encoder() -> None:
+    """PyTorch itself makes a nested tensor of a padded batch here."""
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=True).eval()
+    padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    with torch.no_grad():
+        watch(model, torch.ones(2, 5, 8), src_key_padding_mask=padding)
+
+
+def nested(layout: torch.layout) -> Callable[[], None]:
+    def run() -> None:
+        watch(nn.Linear(I, O), torch.nested.nested_tensor([torch.ones(2, I), torch.ones(5, I)], layout=layout))
+
+    return run
+
+
+def watch(model: nn.Module, *args: Any, **kwargs: Any) -> None:
+    expected = model(*args, **kwargs)
+    with torchtally.profile(model) as run:
+        result = model(*args, **kwargs)
+    assert result.is_nested == expected.is_nested
+    assert run.ledger.row("").calls == 1
+    assert "total" in str(run)
+
+
+@pytest.mark.parametrize("work", [padded_encoder, nested(torch.strided), nested(torch.jagged)])
+@pytest.mark.filterwarnings("ignore:.*nested tensors")
+def test_nested_tensors_do_no_harm(work: Callable[[], None]) -> None:
+    work()
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda model, x: torch.func.vmap(model)(x),
+        lambda model, x: torch.func.jacrev(model)(x[0]),
+        lambda model, x: torch.func.grad(lambda y: model(y).sum())(x),
+        lambda model, x: torch.func.functional_call(model, dict(model.named_parameters()), x),
+    ],
+    ids=["vmap", "jacrev", "grad", "functional_call"],
+)
+def test_function_transforms_do_no_harm(work: Callable[[nn.Module, Tensor], Tensor]) -> None:
+    model, x = nn.Linear(I, O), torch.ones(N, I)
+    expected = work(model, x)
+    with torchtally.profile(model) as run:
+        assert torch.equal(work(model, x), expected)
+    assert run.totals["forward_matmul_flops"] > 0
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_sparse_and_quantized_tensors_do_no_harm() -> None:
+    model = Calling(lambda m, x: torch.sparse.mm(x, m.layer.weight), layer=nn.Linear(I, I))
+    run = step(model, torch.eye(I).to_sparse())
+    assert run.coverage.unpriced, "what has no price is named"
+    assert ">=" in str(run) and "unpriced: aten._sparse_addmm" in str(run)
+    quantized = torch.quantize_per_tensor(torch.ones(N, I), 0.1, 0, torch.qint8)
+    assert step(nn.Identity(), quantized, backward=False).ledger.row("").output_shape == (N, I)

@@ -49,6 +49,9 @@ CASES: list[tuple[Layer, tuple[TensorSpec, ...]]] = [
     (theory.ScaledDotProductAttention(), (SEQUENCE,) * 3),
     (theory.MultiheadAttention(embed_dim=4, num_heads=2), (SEQUENCE,)),
     (theory.TransformerEncoderLayer(d_model=4, nhead=2, dim_feedforward=6), (SEQUENCE,)),
+    (theory.ShiftedWindowAttention(features=4, heads=2, window=(4, 4)), (TensorSpec((2, 6, 6, 4)),)),
+    (theory.ShiftedWindowAttention(features=4, heads=2, window=(2, 3), cosine=True), (TensorSpec((2, 6, 6, 4)),)),
+    (theory.RelativePositionalAttention(features=4, heads=2, tokens=9), (TensorSpec((2, 3, 9, 4)),)),
     (theory.RNN(input_size=4, hidden_size=3), (SEQUENCE,)),
     (theory.GRU(input_size=4, hidden_size=3, num_layers=2), (SEQUENCE,)),
     (theory.LSTM(input_size=4, hidden_size=3, bidirectional=True), (SEQUENCE,)),
@@ -104,8 +107,8 @@ def test_every_gradient_needed_is_at_least_every_part(layer: Layer, inputs: tupl
 
 @each
 def test_a_twice_as_large_batch_costs_twice_as_much(layer: Layer, inputs: tuple[TensorSpec, ...]) -> None:
-    recurrent_or_attention = layer.kind in ("recurrent", "attention")
-    batch = 1 if recurrent_or_attention and not isinstance(layer, theory.ScaledDotProductAttention) else 0
+    first = (theory.ScaledDotProductAttention, theory.ShiftedWindowAttention, theory.RelativePositionalAttention)
+    batch = 1 if layer.kind in ("recurrent", "attention") and not isinstance(layer, first) else 0
     doubled = tuple(
         spec.with_shape(*(size * 2 if at == batch else size for at, size in enumerate(spec.shape))) for spec in inputs
     )

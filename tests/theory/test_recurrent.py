@@ -47,9 +47,22 @@ def test_frozen_layers_still_pass_the_gradient_on(kind: type[Recurrence]) -> Non
     layer = kind(input_size=IN, hidden_size=H)
     frozen = layer.backward(X, needs_weight_grad=False, needs_bias_grad=False)
     assert (frozen.weight, frozen.bias, frozen.parameter_gradients) == (Cost(), Cost(), ())
-    assert frozen.input == layer.backward(X).input
+    # The first step's W_hn h is then made of nothing that needs a gradient: r * hn passes it to r alone.
+    less = N * H if kind is GRU else 0
+    assert frozen.input == layer.backward(X).input + Cost(flops=-less)
     nothing = layer.backward(X, needs_input_grad=False, needs_weight_grad=False, needs_bias_grad=False)
     assert nothing.total == Cost()
+
+
+@kinds
+def test_fused_kernels_compute_what_nobody_asked_for(kind: type[Recurrence]) -> None:
+    states = (TensorSpec((1, N, H)),) * kind.states
+    everything = kind(input_size=IN, hidden_size=H).backward(X, *states).total
+    asked = {"needs_input_grad": False, "needs_weight_grad": False, "needs_bias_grad": True}
+    assert kind(input_size=IN, hidden_size=H, unasked="everything").backward(X, **asked).total == everything
+    data = kind(input_size=IN, hidden_size=H, unasked="data").backward(X, **asked)
+    assert (data.input, data.weight) == (kind(input_size=IN, hidden_size=H).backward(X, *states).input, Cost())
+    assert data.input_gradients == (None,)
 
 
 @kinds

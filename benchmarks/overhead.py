@@ -1,0 +1,240 @@
+"""What observing costs, side by side: torchtally, bare hooks, an empty dispatch mode, and the tools that people know.
+
+Each process runs every instrument in turn, several rounds, one thread, and keeps the least CPU seconds of a training step
+(forward and backward) for each; the table has the medians over the processes.
+
+    python benchmarks/overhead.py [--processes 5] [--device cpu|cuda] [--part chain|depth|cnn|llama] [--output NAME]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import click
+import torch
+from torch import nn
+from torch.nn.modules import module as torch_modules
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from results import device_or_exit, write_results
+from shapes import LlamaShape, chain, llama_on_meta
+
+import torchtally
+from torchtally.profiler.capture.operators import OperatorRecorder
+
+Instrument = Callable[[nn.Module], contextlib.AbstractContextManager[Any]]
+
+
+class _Empty(TorchDispatchMode):
+    """The least that a dispatch mode can cost, with the same switches as ours."""
+
+    supports_higher_order_operators = True
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        return True
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def _empty_hooks(model: nn.Module) -> Iterator[None]:
+    handles = [
+        torch_modules.register_module_forward_pre_hook(lambda module, inputs: None),
+        torch_modules.register_module_forward_hook(lambda module, inputs, output: None),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextlib.contextmanager
+def _module_facts(model: nn.Module) -> Iterator[None]:
+    with mock.patch.object(OperatorRecorder, "install", lambda self, exits: None), torchtally.profile(model):
+        yield
+
+
+@contextlib.contextmanager
+def _mem_tracker(model: nn.Module) -> Iterator[None]:
+    from torch.distributed._tools.mem_tracker import MemTracker
+
+    tracker = MemTracker()
+    tracker.track_external(model)
+    with tracker:
+        yield
+
+
+def _torch_profiler(model: nn.Module) -> contextlib.AbstractContextManager[Any]:
+    return torch.profiler.profile(record_shapes=True, with_flops=True)
+
+
+INSTRUMENTS: dict[str, Instrument] = {
+    "bare": lambda model: contextlib.nullcontext(),
+    "empty hooks": _empty_hooks,
+    "torchtally, module facts alone": _module_facts,
+    "empty dispatch mode": lambda model: _Empty(),
+    "torchtally": lambda model: torchtally.profile(model),
+    "FlopCounterMode": lambda model: FlopCounterMode(display=False),
+    "torch.profiler, shapes and FLOPs": _torch_profiler,
+    "MemTracker": _mem_tracker,
+}
+
+
+def _step(model: nn.Module, x: torch.Tensor) -> Callable[[], None]:
+    def step() -> None:
+        model(x).sum().backward()
+        model.zero_grad()
+
+    return step
+
+
+def _least(instrument: Instrument, model: nn.Module, step: Callable[[], None], rounds: int) -> list[float]:
+    """CPU seconds of one step in each round, the first step inside the instrument not counted."""
+    seconds = []
+    for _ in range(rounds):
+        with instrument(model):
+            step()
+            start = time.process_time()
+            step()
+            seconds.append(time.process_time() - start)
+    return seconds
+
+
+def _interleaved(model: nn.Module, step: Callable[[], None], names: list[str], rounds: int) -> dict[str, float]:
+    samples: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name in names:
+            samples[name] += _least(INSTRUMENTS[name], model, step, 1)
+    return {name: min(found) for name, found in samples.items()}
+
+
+# The parts, each run in a process of its own --------------------------------------------------------------------------
+
+
+def part_chain(device: str) -> dict[str, Any]:
+    """1,000 x (Linear(16, 16), ReLU), batch 4: microseconds added per module call."""
+    model, x = chain(1000).to(device), torch.randn(4, 16, device=device)
+    quick = [name for name in INSTRUMENTS if name != "MemTracker"]
+    found = _interleaved(model, _step(model, x), quick, rounds=6)
+    found["MemTracker"] = min(_least(INSTRUMENTS["MemTracker"], model, _step(model, x), 1))
+    return {name: 1e6 * (seconds - found["bare"]) / 2001 for name, seconds in found.items() if name != "bare"}
+
+
+def part_depth(device: str) -> dict[str, Any]:
+    """The same at growing depth, up to 16,000 module calls: microseconds added per module call."""
+    added = {}
+    for pairs in (1000, 2000, 4000, 8000):
+        model, x = chain(pairs).to(device), torch.randn(4, 16, device=device)
+        found = _interleaved(model, _step(model, x), ["bare", "empty dispatch mode", "torchtally"], rounds=4)
+        for name in ("empty dispatch mode", "torchtally"):
+            added[f"{name}, {2 * pairs:,} calls"] = 1e6 * (found[name] - found["bare"]) / (2 * pairs + 1)
+    return added
+
+
+def part_cnn(device: str) -> dict[str, Any]:
+    """The walkthrough's CNN at N = 32: the step under each instrument over the bare step."""
+    from torchtally.models import CNN, CNNConfig, example
+
+    model = CNN(CNNConfig()).to(device)
+    images, labels = example(model.config, 32, device=device)
+
+    def step() -> None:
+        nn.functional.cross_entropy(model(images), labels).backward()
+        model.zero_grad()
+
+    names = ["bare", "empty dispatch mode", "torchtally", "FlopCounterMode"]
+    found = _interleaved(model, step, names, rounds=15)
+    return {name: found[name] / found["bare"] for name in names[1:]}
+
+
+def part_llama(device: str) -> dict[str, Any]:
+    """A 405-billion-parameter Llama shape on meta tensors, sequence 2,048, forward and backward: CPU seconds."""
+    model = llama_on_meta(LlamaShape())
+    tokens = torch.zeros(1, 2048, dtype=torch.long, device="meta")
+    names = ["bare", "torchtally", "FlopCounterMode"]
+    found = _interleaved(model, _step(model, tokens), names, rounds=2)
+    return {**found, "torchtally / FlopCounterMode": found["torchtally"] / found["FlopCounterMode"]}
+
+
+PARTS: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
+    "chain": ("us added per module call, 1,000 x (Linear, ReLU)", part_chain),
+    "depth": ("us added per module call, by depth", part_depth),
+    "cnn": ("step over the bare step, the walkthrough's CNN, N = 32", part_cnn),
+    "llama": ("seconds, 405-billion-parameter Llama shape on meta", part_llama),
+}
+
+
+def _in_process(part: str, device: str, results: Any) -> None:
+    torch.set_num_threads(1)
+    results.put(PARTS[part][1](device))
+
+
+def _processes(part: str, device: str, count: int) -> list[dict[str, float]]:
+    context = multiprocessing.get_context("spawn")
+    found = []
+    for _ in range(count):
+        results = context.Queue()
+        process = context.Process(target=_in_process, args=(part, device, results))
+        process.start()
+        found.append(results.get())
+        process.join()
+    return found
+
+
+@click.command(help=__doc__)
+@click.option("--processes", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--part", "parts", type=click.Choice(list(PARTS)), multiple=True, help="Only this part; may be repeated.")
+@click.option("--output", help="Write benchmarks/results/NAME.{json,md}.")
+def main(processes: int, device: str, parts: tuple[str, ...], output: str | None) -> None:
+    device_or_exit(device)
+    samples = {part: _processes(part, device, processes) for part in parts or PARTS}
+    lines = []
+    for part, found in samples.items():
+        lines += [f"### {PARTS[part][0]}", "", "| instrument | median | least | most |", "| --- | ---: | ---: | ---: |"]
+        for name in found[0]:
+            figures = [sample[name] for sample in found]
+            lines.append(f"| {name} | {statistics.median(figures):.2f} | {min(figures):.2f} | {max(figures):.2f} |")
+        lines.append("")
+    lines += _verdicts(samples)
+    print("\n".join(lines))
+    if output:
+        write_results(output, "\n".join(lines), {"samples": samples}, device)
+
+
+def _verdicts(samples: dict[str, list[dict[str, float]]]) -> list[str]:
+    """The ratios that are asked for: pairs within each process, then the median."""
+
+    def ratio(part: str, above: str, below: str) -> float:
+        return statistics.median(sample[above] / sample[below] for sample in samples[part])
+
+    lines = []
+    if "chain" in samples:
+        lines += [
+            f"- module facts alone over empty hooks: {ratio('chain', 'torchtally, module facts alone', 'empty hooks'):.2f}",
+            f"- torchtally over an empty dispatch mode: {ratio('chain', 'torchtally', 'empty dispatch mode'):.2f}",
+            f"- torchtally over FlopCounterMode: {ratio('chain', 'torchtally', 'FlopCounterMode'):.2f}",
+        ]
+    return lines
+
+
+if __name__ == "__main__":
+    main()
