@@ -23,7 +23,6 @@ from .adapters import adapt
 from .capture.attribution import NOBODY, SequenceTable
 from .capture.autograd import next_sequence_number
 from .capture.expected import ExpectedGradients
-from .capture.gradients import Holder, ParameterGradients
 from .capture.graph import GraphWalker
 from .capture.modules import CallRecorder
 from .capture.operators import OperatorRecorder
@@ -33,7 +32,7 @@ from .errors import NotAModuleError, RunStateError, UsageError
 from .formulas import Formula
 from .ledger import Coverage, Ledger, build
 from .pricing import PRICES, Prices
-from .records import ModuleFacts, ParameterFacts, Trace
+from .records import GradientFacts, ModuleFacts, ParameterFacts, Trace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +41,9 @@ if TYPE_CHECKING:
     from .compare import Comparison
 
 State = Literal["new", "active", "ended"]
+
+# A parameter, the index of the first module that holds it, and its name there.
+Holder = tuple[nn.Parameter, int, str]
 
 
 class Profile:
@@ -85,17 +87,17 @@ class Profile:
         self._facts = _module_facts(modules, specs)
         # Settings are read now: what the block changes later is not what its first call ran with.
         self._layers = {path: _closed_form(module) for path, module in modules.items()}
-        holders = _holders(modules)
+        self._holders = _holders(modules)
         index = {id(module): position for position, module in enumerate(modules.values())}
         self._expected = ExpectedGradients()
         self._calls = CallRecorder(index, table, self._expected)
-        self._walker = GraphWalker(table, self._expected, self._calls.owner_of, _parameter_storages(model))
-        self._parameter_gradients = ParameterGradients()
-        owners = {id(parameter): owner for parameter, owner, _ in holders}
+        self._walker = GraphWalker(
+            table, self._expected, self._calls.owner_of, self._holders.keys(), _parameter_storages(model)
+        )
+        owners = {identity: owner for identity, (_, owner, _) in self._holders.items()}
         self._operators = OperatorRecorder(self._calls, table, self._walker, owners, self._prices.is_free)
         self._environment = environment(_device(model))
         table.push(next_sequence_number(), NOBODY)
-        exits.enter_context(self._parameter_gradients.watching(holders))
         self._calls.install(exits)
         self._operators.install(exits)
 
@@ -110,7 +112,7 @@ class Profile:
         finally:
             self._trace = self._freeze()
             # The run keeps facts, and nothing of the model.
-            del self._calls, self._operators, self._walker, self._expected, self._parameter_gradients
+            del self._calls, self._operators, self._walker, self._expected, self._holders
             self._model = None
             self._state = "ended"
 
@@ -122,10 +124,15 @@ class Profile:
             modules=self._facts,
             calls=self._calls.facts(paths, specs),
             operators=self._operators.facts(paths),
-            gradients=(*self._calls.gradient_facts(paths, specs), *self._parameter_gradients.facts(paths, specs)),
+            gradients=(*self._calls.gradient_facts(paths, specs), *self._parameter_gradients()),
             saved=self._walker.facts(paths, specs),
             notes=self._notes(),
         )
+
+    def _parameter_gradients(self) -> Iterable[GradientFacts]:
+        for identity, times in self._walker.parameter_gradients.items():
+            parameter, owner, name = self._holders[identity]
+            yield GradientFacts(self._paths[owner], "parameter", name, self._specs.of(parameter), times)
 
     def _notes(self) -> tuple[str, ...]:
         notes = self._walker.notes(self._paths)
@@ -228,7 +235,8 @@ def _module_facts(modules: Mapping[str, nn.Module], specs: SpecTable) -> tuple[M
         for name, tensor in held:
             if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
                 raise UsageError(
-                    f"{path}.{name}".lstrip(".") + " is not initialized: it has no shape before the model has run once; "
+                    f"{path}.{name}".lstrip(".")
+                    + " is not initialized: it has no shape before the model has run once; "
                     "run one forward, then profile"
                 )
         return tuple(
@@ -261,21 +269,18 @@ def _closed_form(module: nn.Module) -> Layer | None:
         return None
 
 
-def _holders(modules: Mapping[str, nn.Module]) -> list[Holder]:
-    """Each parameter once, with the first module that holds it."""
+def _holders(modules: Mapping[str, nn.Module]) -> dict[int, Holder]:
+    """Each parameter once, by identity, with the first module that holds it."""
     holders: dict[int, Holder] = {}
     for owner, module in enumerate(modules.values()):
         for name, parameter in module.named_parameters(recurse=False):
             holders.setdefault(id(parameter), (parameter, owner, name))
-    return list(holders.values())
+    return holders
 
 
 def _parameter_storages(model: nn.Module) -> set[int]:
     """Identities of the storages that hold the model's parameters and buffers, now."""
-    return {
-        tensor.untyped_storage()._cdata
-        for tensor in (*model.parameters(), *model.buffers())
-    }
+    return {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
 
 
 def _device(model: nn.Module) -> torch.device:

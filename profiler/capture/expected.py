@@ -11,7 +11,7 @@ collector run through everything in the middle of it.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import islice
 from typing import Literal
 
@@ -22,6 +22,9 @@ _POSITIONS = 2**12  # of tensors in one call's inputs or outputs
 
 # Places kept. Graphs that never run backward leave theirs behind: the oldest half is then forgotten.
 LIMIT = 2**16
+
+Arrivals = dict[int, int | list[int]]
+"""Place -> the number of the node that gives the gradient there, or of several."""
 
 Kind = Literal[0, 1, 2]
 OUTPUT: Kind = 0
@@ -97,7 +100,7 @@ class ExpectedGradients:
 
     def arrive(
         self,
-        arrivals: Mapping[int, int | tuple[int, ...]],
+        arrivals: Arrivals,
         owner_of_node: Callable[[int], int],
         owner_of_call: Callable[[int], int],
         *,
@@ -122,7 +125,7 @@ class ExpectedGradients:
                 call, kind, _ = of_recipient(each)
                 if kind == INPUT:
                     owner = owner_of_call(call)
-                    numbers = givers if isinstance(givers, tuple) else (givers,)
+                    numbers = givers if isinstance(givers, list) else (givers,)
                     if all(owner_of_node(number) != owner for number in numbers):
                         continue
                 arrived[each] = arrived.get(each, 0) + 1

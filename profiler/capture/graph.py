@@ -6,8 +6,8 @@ check of in-place changes on, which saved-tensor hooks would turn off.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from ..records import Phase, SavedFacts, SavedRole
 from .attribution import BEFORE, NOBODY, SequenceTable
 from .autograd import NO_SEQUENCE_NUMBER, OUTSIDE_BACKWARD, call_when_pass_ends, keeps_graph, will_execute
-from .expected import LIMIT, PLACES, ExpectedGradients, leaf_place, place
+from .expected import LIMIT, PLACES, Arrivals, ExpectedGradients, leaf_place, place
 from .tensors import SpecTable
 
 _PREFIX = "_raw_saved_"
@@ -34,24 +34,40 @@ _Saved = tuple[int, str, torch.Size, torch.dtype, int]
 class _Pass:
     """A backward pass: where its gradients arrive, and the numbers of the nodes that give them."""
 
-    arrivals: dict[int, int | tuple[int, ...]]
     kept: bool
+    arrivals: Arrivals = field(default_factory=dict)
+    parameters: dict[int, int] = field(default_factory=dict)  # identity -> the first node that gives its gradient
+
+    def until(self, last: int) -> _Pass:
+        """What had arrived when the pass failed at the node of that number: nodes run from the highest number down."""
+        return _Pass(
+            self.kept,
+            {at: by for at, by in self.arrivals.items() if (max(by) if isinstance(by, list) else by) > last},
+            {identity: giver for identity, giver in self.parameters.items() if giver > last},
+        )
 
 
 class GraphWalker:
-    """Walks each graph once per backward pass. `parameters` are storages (of parameters and buffers) not counted."""
+    """Walks each graph once per backward pass.
+
+    `parameters` are the identities of the model's parameters, `storages` those of the storages that hold parameters and
+    buffers, which are not counted as saved.
+    """
 
     def __init__(
         self,
         table: SequenceTable,
         expected: ExpectedGradients,
         owner_of_call: Callable[[int], int],
-        parameters: set[int],
+        parameters: Collection[int],
+        storages: set[int],
     ) -> None:
+        self.parameter_gradients: dict[int, int] = {}  # identity of the parameter -> times
         self._table = table
         self._expected = expected
         self._owner_of_call = owner_of_call
         self._parameters = parameters
+        self._held = storages
         self._attributes: dict[type, tuple[str, ...]] = {}
         self._counts: dict[_Saved, int] = {}
         self._unreadable: dict[tuple[int, str], int] = {}
@@ -75,9 +91,9 @@ class GraphWalker:
         kept = keeps_graph()
         this = self._passes.get(self._task)
         if this is None:
-            this = self._passes[self._task] = _Pass({}, kept)
+            this = self._passes[self._task] = _Pass(kept)
             call_when_pass_ends(partial(self._ended, self._task))
-        nodes = self._reachable(root, number, this.arrivals)
+        nodes = self._reachable(root, number, this)
         self._collect(nodes)
         if kept:
             if len(self._kept) > LIMIT:
@@ -88,66 +104,83 @@ class GraphWalker:
         """The pass has run all of its nodes: its gradients have arrived."""
         this = self._passes.pop(task, None)
         if this is not None:
-            self._book(this.arrivals, this.kept)
+            self._book(this)
         if not self._passes:
             self._forget_questions()
 
-    def _book(self, arrivals: dict[int, int | tuple[int, ...]], kept: bool) -> None:
-        self._expected.arrive(arrivals, self._table.owner, self._owner_of_call, kept=kept)
+    def _book(self, this: _Pass) -> None:
+        self._expected.arrive(this.arrivals, self._table.owner, self._owner_of_call, kept=this.kept)
+        gradients = self.parameter_gradients
+        for identity in this.parameters:
+            gradients[identity] = gradients.get(identity, 0) + 1
 
     def finish(self, last: int) -> None:
-        """A pass that never ended failed at the node numbered `last`: nodes run from the highest number down."""
+        """A pass that has not ended by now failed at the node numbered `last`."""
         for this in self._passes.values():
-            reached = {
-                where: givers
-                for where, givers in this.arrivals.items()
-                if (max(givers) if isinstance(givers, tuple) else givers) > last
-            }
-            self._book(reached, this.kept)
+            self._book(this.until(last))
         self._passes.clear()
         self._forget_questions()
 
-    def _reachable(self, root: Any, number: int, arrivals: dict[int, int | tuple[int, ...]]) -> dict[int, Any]:
+    def _reachable(self, root: Any, number: int, this: _Pass) -> dict[int, Any]:
         """The nodes that this backward pass will run, by number; adds where gradients will arrive, from which nodes.
 
         A pass may be walked in several parts, where its first nodes do no work of their own and so are not seen.
         """
         nodes: dict[int, Any] = {number: root}
+        arrivals, parameters, own = this.arrivals, this.parameters, self._parameters
         arrivals.setdefault(place(number, 0), number)
-        met, waiting = {root}, [(root, number)]
+        skipped: set[Any] = set()
+        met, waiting = {root}, [root]
         while waiting:
-            node, giver = waiting.pop()
+            node = waiting.pop()
+            giver = node._sequence_nr()
+            doubtful = isinstance(node, BackwardCFunction)  # may return None for a gradient, as no other node does
             for following, position in node.next_functions:
-                if following is None:
+                if following is None or following in skipped:
                     continue
                 number = following._sequence_nr()
                 if following not in met:
                     if not _runs(following):
+                        skipped.add(following)
                         continue
                     met.add(following)
                     if number != NO_SEQUENCE_NUMBER:
-                        waiting.append((following, number))
+                        waiting.append(following)
                         nodes[number] = following
-                if isinstance(node, BackwardCFunction):  # may return None for a gradient, as no other node does
+                if doubtful:
                     self._ask(following, number, position, giver)
                     continue
-                where = leaf_place(following.variable) if number == NO_SEQUENCE_NUMBER else number * PLACES + position
+                if number != NO_SEQUENCE_NUMBER:
+                    where = number * PLACES + position
+                elif (identity := id(following.variable)) in own:
+                    parameters.setdefault(identity, giver)
+                    continue
+                else:
+                    where = leaf_place(following.variable)
                 others = arrivals.get(where)
                 if others is None:
                     arrivals[where] = giver
+                elif isinstance(others, list):
+                    others.append(giver)
                 else:
-                    arrivals[where] = (*others, giver) if isinstance(others, tuple) else (others, giver)
+                    arrivals[where] = [others, giver]
         self.seen.update(nodes)
         return nodes
 
     def _ask(self, node: Any, number: int, position: int, giver: int) -> None:
         """Have the node itself say whether a gradient arrives from a custom function."""
-        where = leaf_place(node.variable) if number == NO_SEQUENCE_NUMBER else place(number, position)
-        self._handles.append(node.register_prehook(partial(self._answered, where, position, giver)))
+        answer = _Pass(keeps_graph())
+        if number != NO_SEQUENCE_NUMBER:
+            answer.arrivals[place(number, position)] = giver
+        elif id(node.variable) in self._parameters:
+            answer.parameters[id(node.variable)] = giver
+        else:
+            answer.arrivals[leaf_place(node.variable)] = giver
+        self._handles.append(node.register_prehook(partial(self._answered, answer, position)))
 
-    def _answered(self, where: int, position: int, giver: int, gradients: tuple[Tensor | None, ...]) -> None:
+    def _answered(self, answer: _Pass, position: int, gradients: tuple[Tensor | None, ...]) -> None:
         if gradients[position] is not None:
-            self._book({where: giver}, keeps_graph())
+            self._book(answer)
 
     def _forget_questions(self) -> None:
         for handle in self._handles:
@@ -171,7 +204,7 @@ class GraphWalker:
                 self._cannot_read(number, "what an in-place write into a view saved (CopySlices)")
 
     def _collect_from(self, node: Any, number: int, names: tuple[str, ...]) -> None:
-        storages, parameters = self._storages, self._parameters
+        storages, held = self._storages, self._held
         try:
             for name in names:
                 raw = getattr(node, name)
@@ -184,7 +217,7 @@ class GraphWalker:
                         continue
                     storage = data.untyped_storage()
                     identity = storage._cdata
-                    if identity not in storages and identity not in parameters:
+                    if identity not in storages and identity not in held:
                         storages.add(identity)
                         key = (self._table.owner(number), name, data.shape, data.dtype, storage.nbytes())
                         self._counts[key] = self._counts.get(key, 0) + 1

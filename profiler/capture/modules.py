@@ -141,8 +141,8 @@ class CallRecorder:
 
     def _note_inputs(self, frame: Frame, tensors: Sequence[Tensor], outer: Frame | None) -> None:
         """Describe inputs before the module can change them in place, and expect their gradients."""
-        seen = tuple([(tensor.shape, tensor.dtype, tensor.requires_grad) for tensor in tensors])
         first = len(frame.inputs)
+        seen = tuple([(tensor.shape, tensor.dtype, tensor.requires_grad) for tensor in tensors])
         frame.inputs = frame.inputs + seen if first else seen
         for position, tensor in enumerate(tensors, first):
             if seen[position - first][2] and torch.is_grad_enabled():
@@ -163,16 +163,26 @@ class CallRecorder:
             self._note_inputs(frame, [tensor for tensor in tensors_in(kwargs) if id(tensor) not in returned], outer)
         seen = tuple([(tensor.shape, tensor.dtype, tensor.requires_grad) for tensor in outputs])
         own = None if frame.given is None else tuple([not self._was_given(frame, tensor) for tensor in outputs])
-        call = self._tally((frame.slot, frame.inputs, seen, own))
+        key = (frame.slot, frame.inputs, seen, own)
+        call = self._calls.get(key)
+        if call is None:
+            call = self._calls[key] = len(self._times)
+            self._times.append(0)
+            self._owners.append(frame.slot[0])
+        self._times[call] += 1
         if outer is not None:
-            if outer.given is None:
-                outer.given = {}
-            for position, tensor in enumerate(outputs):
-                if not seen[position][2]:
-                    outer.given[id(tensor)] = weakref.ref(tensor)
+            self._give(outer, outputs, seen)
         if frame.slot[1] == "recompute":
             self._leave_to_first_call(frame)
         self._expect(call, frame.expected, outputs, seen)
+
+    def _give(self, outer: Frame, outputs: Sequence[Tensor], seen: tuple[_Seen, ...]) -> None:
+        """Let the call around this one know what it was given."""
+        if outer.given is None:
+            outer.given = {}
+        for position, tensor in enumerate(outputs):
+            if not seen[position][2]:
+                outer.given[id(tensor)] = weakref.ref(tensor)
 
     def _leave_to_first_call(self, frame: Frame) -> None:
         """A recomputed call is given the tensors of the forward one, which expects their gradients already."""
@@ -204,16 +214,6 @@ class CallRecorder:
         if inputs:
             for where, position in inputs.items():
                 expected.add(where, recipient(call, position, INPUT))
-
-    def _tally(self, call: _Call) -> int:
-        index = self._calls.get(call)
-        if index is None:
-            index = self._calls[call] = len(self._times)
-            self._times.append(1)
-            self._owners.append(call[0][0])
-        else:
-            self._times[index] += 1
-        return index
 
     def owner_of(self, call: int) -> int:
         """The module whose call that was."""

@@ -232,24 +232,14 @@ class OperatorRecorder(TorchDispatchMode):
 
 def _key(name: str, args: Any, kwargs: dict[str, Any] | None, result: Any) -> tuple[Any, ...]:
     """What a call looks like. Raises one of `_Nested` for a tensor that has no shape."""
-    parts: list[Any] = [name]
-    for value in args:
-        kind = type(value)
-        if kind in _TENSORS:
-            parts.append(value.shape)
-            parts.append(value.dtype)
-        elif kind in _PLAIN:
-            parts.append(value)
-        else:
-            parts.append(_look(value))
-    if type(result) is Tensor:
-        parts.append(result.shape)
-        parts.append(result.dtype)
-    else:
-        parts.append(_look(result))
+    parts = [
+        (value.shape, value.dtype) if type(value) in _TENSORS else value if type(value) in _PLAIN else _look(value)
+        for value in args
+    ]
+    parts.append((result.shape, result.dtype) if type(result) is Tensor else _look(result))
     if kwargs:
         parts.append(_look(tuple(kwargs.items())))
-    return tuple(parts)
+    return name, *parts
 
 
 def _look(value: Any) -> Any:

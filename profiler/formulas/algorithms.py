@@ -118,7 +118,7 @@ def _columns(a: Any, b: Any) -> int:
 def solve(signature: Signature) -> Price:
     """_linalg_solve_ex: A, B: LU, 2/3 n^3, and two triangles, 2 n^2 for each right-hand side."""
     a, batch, n = _square(signature)
-    return Price(_complexity(a) * (batch * 2 * n**3 // 3 + 2 * n * n * _columns(a, argument(signature, 1, "B"))))
+    return Price(_complexity(a) * (batch * (2 * n**3 // 3) + 2 * n * n * _columns(a, argument(signature, 1, "B"))))
 
 
 def triangular(times: int, matrix: int = 0, right: int = 1) -> Formula:
@@ -132,9 +132,9 @@ def triangular(times: int, matrix: int = 0, right: int = 1) -> Formula:
 
 
 def qr(signature: Signature) -> Price:
-    """linalg_qr of (m, n), k the smaller: Householder vectors 2 m n k - (m + n) k^2 + 2/3 k^3, and Q as much again."""
+    """linalg_qr of (m, n), k the smaller: Householder vectors 4 m n k - 2 (m + n) k^2 + 4/3 k^3, and Q as much again."""
     a = argument(signature, 0, "A")
     (m, n), batch = a.shape[-2:], prod(a.shape[:-2])
     k = min(m, n)
-    once = (6 * m * n * k - 3 * (m + n) * k * k + 2 * k**3) // 3
+    once = (12 * m * n * k - 6 * (m + n) * k * k + 4 * k**3) // 3
     return Price(_complexity(a) * batch * once * (1 if argument(signature, 1, "mode") == "r" else 2))

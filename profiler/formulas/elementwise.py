@@ -75,16 +75,20 @@ def nll_loss_backward(signature: Signature) -> Price:
 
 
 def put(signature: Signature) -> Price:
-    """self, indices, values, accumulate: values move, or one addition for each; of one value put in many places, for
-    each of them. (How many places a mask selects is data: then the values are taken to be as many.)"""
-    if not argument(signature, 3, "accumulate", False):
-        return Price()
+    """self, indices, values, accumulate: values move, or one addition for each place that is indexed.
+
+    (How many places a mask selects is data: then the values are taken to be as many.)"""
     target, indices = argument(signature, 0, "self"), argument(signature, 1, "indices")
-    values = argument(signature, 2, "values", signature.keywords.get("source"))
-    if not is_floating(target):
+    if not argument(signature, 3, "accumulate", False) or not is_floating(target):
         return Price()
-    count = max(values.elements, _places(target, indices if isinstance(indices, tuple) else (indices,)))
-    return Price(count * (2 if is_complex(target) else 1))
+    places = max(argument(signature, 2, "values").elements, _places(target, indices))
+    return Price(places * (2 if is_complex(target) else 1))
+
+
+def put_flat(signature: Signature) -> Price:
+    """self, index, source, accumulate: values move, or one addition for each index."""
+    adds = argument(signature, 3, "accumulate", False)
+    return Price(argument(signature, 1, "index").elements if adds and is_floating(argument(signature, 0)) else 0)
 
 
 def _places(target: Any, indices: tuple[Any, ...]) -> int:

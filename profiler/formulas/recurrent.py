@@ -34,23 +34,25 @@ def _biases(weights: list[Any]) -> int:
 
 
 def layer(signature: Signature) -> Price:
-    """mkldnn_rnn_layer, one layer and direction: input, four weights, hx, cx, reverse, batch_sizes, mode, hidden."""
-    x, *weights = (argument(signature, at) for at in range(5))
+    """mkldnn_rnn_layer, one layer and direction: input, two matrices, two biases (without: the matrices once more), hx,
+    cx, reverse, batch_sizes, mode at 9, hidden_size."""
+    x, *matrices = (argument(signature, at) for at in range(3))
     gates, _ = _GATES[argument(signature, 9, "mode", 2)]
     rows = _rows(x)
-    return product(rows * _matrices(weights)).plus(gates * rows * argument(signature, 10, "hidden_size"))
+    return product(rows * _matrices(matrices)).plus(gates * rows * argument(signature, 10, "hidden_size"))
 
 
 def layer_backward(signature: Signature) -> Price:
-    """mkldnn_rnn_layer_backward: input, four weights, ..., mode at 14, hidden_size 15, has_biases 17.
+    """mkldnn_rnn_layer_backward: input, two matrices, two biases, ..., mode at 14, hidden_size 15, has_biases 17.
 
     Two products for each forward one; each bias's gradient is a sum over all rows.
     """
     x, *weights = (argument(signature, at) for at in range(5))
+    matrices, biases = weights[:2], weights[2:] if argument(signature, 17, "has_biases", True) else []
     _, gates = _GATES[argument(signature, 14, "mode", 2)]
     rows = _rows(x)
-    biases = _biases(weights) if argument(signature, 17, "has_biases", True) else 0
-    return product(2 * rows * _matrices(weights)).plus(rows * (gates * argument(signature, 15, "hidden_size") + biases))
+    units = argument(signature, 15, "hidden_size")
+    return product(2 * rows * _matrices(matrices)).plus(rows * (gates * units + _biases(biases)))
 
 
 def _stack(signature: Signature, mode: int, layers: int, bidirectional: int) -> tuple[int, int, tuple[int, int]]:

@@ -32,7 +32,10 @@ FUSED = [
     ("_scaled_dot_product_fused_attention_overrideable", (Q, K, V)),
 ]
 FUSED_BACKWARD = [
-    ("_scaled_dot_product_flash_attention_backward", (OUT, Q, K, V, OUT, LSE, None, None, L, S, None, False, SEED, SEED)),
+    (
+        "_scaled_dot_product_flash_attention_backward",
+        (OUT, Q, K, V, OUT, LSE, None, None, L, S, None, False, SEED, SEED),
+    ),
     ("_scaled_dot_product_flash_attention_for_cpu_backward", (OUT, Q, K, V, OUT, LSE, None, False)),
     (
         "_scaled_dot_product_efficient_attention_backward",
@@ -48,7 +51,9 @@ def test_fused_kernels_cost_the_same_everywhere(operator: str, arguments: tuple[
     assert priced(f"aten.{operator}.default", *arguments, outputs=[OUT, LSE]) == FORWARD
 
 
-@pytest.mark.parametrize(("operator", "arguments"), FUSED_BACKWARD, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("operator", "arguments"), FUSED_BACKWARD, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_fused_backward_computes_the_scores_again(operator: str, arguments: tuple[Any, ...]) -> None:
     """Five products where separate operators need four."""
     assert priced(f"aten.{operator}.default", *arguments, outputs=[Q, K, V]) == BACKWARD
@@ -58,8 +63,12 @@ def test_length_first_layouts() -> None:
     """(N, L, heads, d); packed sequences' lengths are data."""
     q, k, v = tensor(N, L, HEADS, D), tensor(N, S, HEADS, D), tensor(N, S, HEADS, DV)
     out = tensor(N, L, HEADS, DV)
-    assert priced("aten._flash_attention_forward", q, k, v, None, None, L, S, None, False, False, outputs=[out]) == FORWARD
-    assert priced("aten._efficient_attention_forward", q, k, v, None, None, None, L, S, None, 0, outputs=[out]) == FORWARD
+    assert (
+        priced("aten._flash_attention_forward", q, k, v, None, None, L, S, None, False, False, outputs=[out]) == FORWARD
+    )
+    assert (
+        priced("aten._efficient_attention_forward", q, k, v, None, None, None, L, S, None, 0, outputs=[out]) == FORWARD
+    )
     backward = (out, q, k, v, out, LSE, None, None, L, S, None, False)
     assert priced("aten._flash_attention_backward", *backward) == BACKWARD
     backward = (out, q, k, v, None, out, None, None, L, S, LSE)
@@ -81,7 +90,9 @@ def heads(*, kv: int = HEADS, grad: bool = True) -> list[torch.Tensor]:
     return [numbers(*shape, grad=grad) for shape in shapes]
 
 
-@pytest.mark.parametrize("keywords", [{}, {"is_causal": True}, {"scale": 0.5}, {"attn_mask": torch.zeros(L, S)}], ids=str)
+@pytest.mark.parametrize(
+    "keywords", [{}, {"is_causal": True}, {"scale": 0.5}, {"attn_mask": torch.zeros(L, S)}], ids=str
+)
 def test_on_this_machine(keywords: dict[str, Any]) -> None:
     """The CPU's fused kernel; a mask changes nothing."""
     seen = count(attend(**keywords), *heads())

@@ -111,7 +111,9 @@ def test_grouped_mm_is_the_sum_of_its_groups() -> None:
     ends = torch.tensor([2, 3, 8], dtype=torch.int32)
     seen = count(lambda a, b: F.grouped_mm(a, b, offs=ends), x, weight)
     starts = [0, 2, 3]
-    parts = [count(torch.mm, x[a:b].detach(), weight[i].detach()) for i, (a, b) in enumerate(zip(starts, ends, strict=True))]
+    parts = [
+        count(torch.mm, x[a:b].detach(), weight[i].detach()) for i, (a, b) in enumerate(zip(starts, ends, strict=True))
+    ]
     assert seen.forward.matmul_flops == sum(part.fcm[0] for part in parts) == 2 * 8 * 16 * 32
     assert seen.backward.matmul_flops == 2 * seen.forward.matmul_flops
     assert seen.fcm == (0, 0)  # FlopCounterMode has no formula
@@ -124,7 +126,9 @@ def test_low_precision_products() -> None:
     assert priced("aten._int_mm.default", left, right, outputs=out) == flops(M * K * N)
     packed = tensor(N // 2, K, dtype="uint8")
     assert priced("aten._weight_int4pack_mm_for_cpu", left, packed, 32, tensor(), outputs=out) == flops(M * K * N)
-    assert priced("aten._weight_int8pack_mm", left, tensor(N, K, dtype="int8"), tensor(N), outputs=out) == flops(M * K * N)
+    assert priced("aten._weight_int8pack_mm", left, tensor(N, K, dtype="int8"), tensor(N), outputs=out) == flops(
+        M * K * N
+    )
 
 
 def test_bilinear_contracts_two_operands_at_a_time() -> None:
@@ -160,7 +164,9 @@ SETTINGS = [
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 @pytest.mark.parametrize("needs_input", [True, False])
-def test_convolutions(dimensions: int, groups: int, transposed: bool, settings: dict[str, Any], needs_input: bool) -> None:
+def test_convolutions(
+    dimensions: int, groups: int, transposed: bool, settings: dict[str, Any], needs_input: bool
+) -> None:
     """N * positions * C_out * C_in/g * kernel multiply-adds; positions of the output, or transposed of the input."""
     c_in, c_out, batch = 4, 8, 2
     layer = KINDS[dimensions][transposed](c_in, c_out, groups=groups, **settings)
@@ -189,7 +195,9 @@ def test_grouped_convolution_is_its_groups_side_by_side(transposed: bool) -> Non
     assert seen.backward.matmul_flops == groups * part.fcm[1] != seen.fcm[1]
 
 
-def multiply_adds_by_loops(sizes: tuple[int, int], kernel: int, stride: int, channels: tuple[int, int], groups: int) -> int:
+def multiply_adds_by_loops(
+    sizes: tuple[int, int], kernel: int, stride: int, channels: tuple[int, int], groups: int
+) -> int:
     """Every multiplication of a convolution without padding, one at a time."""
     done = 0
     outputs = [range(0, size - kernel + 1, stride) for size in sizes]
@@ -226,10 +234,12 @@ def test_backends_own_entry_points() -> None:
     args = (y, tensor(8, 2, 3, 3), zeros, zeros, pairs, pairs, 2, False, False, True)
     assert priced("aten.cudnn_convolution_transpose", *args, outputs=[x]) == once
     masked = (y, x, w, pairs, zeros, pairs, False, zeros, 2, (True, True, True))
-    assert priced("aten.convolution_backward_overrideable", *masked) == Price(2 * once.flops, 2 * once.flops, y.elements)
-    assert count(lambda a, b, c: torch.conv_tbc(a, b, c), numbers(5, 2, 3), numbers(2, 3, 4), numbers(4)).forward == flops(
-        4 * 2 * 4 * 2 * 3
+    assert priced("aten.convolution_backward_overrideable", *masked) == Price(
+        2 * once.flops, 2 * once.flops, y.elements
     )
+    assert count(
+        lambda a, b, c: torch.conv_tbc(a, b, c), numbers(5, 2, 3), numbers(2, 3, 4), numbers(4)
+    ).forward == flops(4 * 2 * 4 * 2 * 3)
 
 
 @pytest.mark.parametrize("masked", [False, True])

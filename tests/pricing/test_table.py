@@ -95,7 +95,11 @@ def is_free_by_right(name: str) -> bool:
         for argument in overload._schema.arguments
     )
     marked = name in RESIZING or all(torch.Tag.inplace_view in overload.tags for overload in found)
-    return bool(found) and all(is_view(overload) or gives_no_tensor(overload) for overload in found) and (not writes or marked)
+    return (
+        bool(found)
+        and all(is_view(overload) or gives_no_tensor(overload) for overload in found)
+        and (not writes or marked)
+    )
 
 
 @pytest.mark.parametrize("name", sorted(FREE))
@@ -103,7 +107,9 @@ def test_free_operators_compute_and_move_nothing(name: str) -> None:
     assert is_free_by_right(name), [str(overload._schema) for overload in overloads(name)]
 
 
-@pytest.mark.parametrize("name", ["aten.add", "aten.add_", "aten.clone", "aten.copy_", "aten.zeros", "aten.mm", "aten.sum"])
+@pytest.mark.parametrize(
+    "name", ["aten.add", "aten.add_", "aten.clone", "aten.copy_", "aten.zeros", "aten.mm", "aten.sum"]
+)
 def test_work_is_no_free_operator(name: str) -> None:
     """The rule above can fail."""
     assert not is_free_by_right(name)
