@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..theory.layer import Layer
 from ..theory.prediction import Prediction
 from .capture.storage import Storages
+from .covered import covered
 from .defects import known_defect
 from .ledger import Ledger, Row
 from .records import Phase, Trace
@@ -41,15 +43,22 @@ class ComparisonRow:
     reason: str = ""
 
 
+CONVENTION = "convention: FLOPs per element by the stated rule; only the operands were observed"
+
 COLUMNS = tuple(entry.name for entry in fields(ComparisonRow))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Rows with verdicts. `not_compared` names the modules that did work and have no closed form, with the reason."""
+    """Rows with verdicts.
+
+    `not_compared` names the modules that did work and have no closed form, with the reason. `covered` has the shares,
+    0 to 1, of `forward_matmul_flops`, `backward_flops` and so on whose modules have a closed form that agrees.
+    """
 
     rows: tuple[ComparisonRow, ...]
     not_compared: Mapping[str, str]
+    covered: Mapping[str, Fraction] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -94,10 +103,8 @@ def compare_layers(ledger: Ledger, trace: Trace, layers: Mapping[str, Layer]) ->
     count = {
         place: figures for place, figures in from_ledger(ledger).items() if place in theory or place[0] in spoken_of
     }
-    return Comparison(
-        rows=tuple(compare_statements(theory=theory, count=count, layers=layers)),
-        not_compared=not_compared,
-    )
+    rows = tuple(compare_statements(theory=theory, count=count, layers=layers))
+    return Comparison(rows=rows, not_compared=not_compared, covered=covered(rows, ledger))
 
 
 def compare_statements(
@@ -127,10 +134,16 @@ def compare_statements(
                 expected = witness == "count" or (place[1], quantity) in spoken[witness]
                 figure = statements.get(place, {}).get(quantity)
                 said[witness] = NONE if figure is None and expected else figure
-            yield _judged(place, quantity, said, layers)
+            row = _judged(place, quantity, said, layers)
+            yield replace(row, reason=CONVENTION) if _by_convention(quantity, quantities, row) else row
     for place, quantity in _left_out(theory, observers.values()):
         seen = {witness: statements.get(place, {}).get(quantity) for witness, statements in observers.items()}
         yield _judged(place, quantity, {"theory": NONE, **seen}, layers)
+
+
+def _by_convention(quantity: str, quantities: Mapping[str, Value | None], row: ComparisonRow) -> bool:
+    """Whether a row agrees on FLOPs that are not all products: those are counted by a rule that both sides share."""
+    return quantity == "flops" and row.verdict == "agrees" and quantities["flops"] != quantities.get("matmul_flops")
 
 
 def _spoken(statements: Statements) -> set[tuple[Phase, str]]:
@@ -215,6 +228,7 @@ def _quantities(row: Row) -> dict[str, Value | None]:
         "parameters": row.parameters,
         "parameter_bytes": row.parameter_bytes,
         "activation_bytes": row.activation_bytes,
+        "saved_bytes": row.saved_bytes,
     }
 
 
@@ -226,6 +240,7 @@ def _arrived(row: Row) -> bool:
 def from_prediction(prediction: Prediction) -> Statements:
     """A chain's closed forms, from the network's input alone: nothing of the run is used."""
     statements: dict[Place, dict[str, Value | None]] = {}
+    saved = prediction.saved_bytes(network_input=True)
     for layer in prediction:
         statements[layer.path, "forward"] = {
             "input_shape": layer.input.shape,
@@ -233,6 +248,7 @@ def from_prediction(prediction: Prediction) -> Statements:
             "parameters": layer.parameters,
             "parameter_bytes": layer.parameter_bytes,
             "activation_bytes": layer.activation_bytes,
+            "saved_bytes": saved[layer.path],
             "flops": layer.forward.flops,
             "matmul_flops": layer.forward.matmul_flops,
         }
@@ -258,6 +274,7 @@ def from_storages(storages: Storages) -> Statements:
         statements[path, "forward"] = {
             "output_shape": output.shape,
             "activation_bytes": output.bytes,
+            "saved_bytes": storages.saved_bytes[path],
             "parameter_bytes": storages.parameter_bytes[path],
         }
         arrived = storages.output_gradients.get(path)

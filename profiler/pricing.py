@@ -46,7 +46,7 @@ _MOVED = """
     aten.detach_copy aten.diag_embed aten.diagonal_backward aten.diagonal_copy aten.diagonal_scatter
     aten._efficientzerotensor aten.embedding aten.expand_copy aten.eye aten.fill aten.flip aten.full aten.full_like
     aten.gather aten.index aten.index_copy aten.index_fill aten.index_select aten.isin aten._lazy_clone
-    aten.lift_fresh_copy aten.linspace aten.logspace aten.masked_fill aten.masked_scatter
+    aten.lift_fresh_copy aten.linspace aten.logspace aten.lu_unpack aten.masked_fill aten.masked_scatter
     aten.masked_scatter_backward aten.masked_select aten.narrow_copy aten._neg_view_copy aten.new_full aten.new_ones
     aten.new_zeros aten.nonzero aten.nonzero_static aten.ones aten.ones_like aten.permute_copy aten._pin_memory
     aten.range aten.repeat aten._reshape_alias_copy aten._reshape_copy aten.roll aten.rot90 aten.scalar_tensor
@@ -94,11 +94,17 @@ _ELEMENTWISE = """
     aten.rsub aten.selu aten.sgn aten.sigmoid aten.sign aten.signbit aten.silu aten.sin aten.sinc aten.sinh
     aten.softplus aten.softshrink aten.sqrt aten.square aten.sub aten.tan aten.tanh aten.threshold aten.trunc
     aten.xlogy
-    aten.special_airy_ai aten.special_bessel_j0 aten.special_bessel_j1 aten.special_bessel_y0
-    aten.special_bessel_y1 aten.special_entr aten.special_erfcx aten.special_i0e aten.special_i1
-    aten.special_i1e aten.special_log_ndtr aten.special_modified_bessel_i0 aten.special_modified_bessel_i1
-    aten.special_modified_bessel_k0 aten.special_modified_bessel_k1 aten.special_ndtri
-    aten.special_spherical_bessel_j0 aten.special_xlog1py aten.special_zeta
+    aten.special_airy_ai aten.special_bessel_j0 aten.special_bessel_j1 aten.special_bessel_y0 aten.special_bessel_y1
+    aten.special_chebyshev_polynomial_t aten.special_chebyshev_polynomial_u aten.special_chebyshev_polynomial_v
+    aten.special_chebyshev_polynomial_w aten.special_entr aten.special_erfcx aten.special_hermite_polynomial_h
+    aten.special_hermite_polynomial_he aten.special_i0e aten.special_i1 aten.special_i1e
+    aten.special_laguerre_polynomial_l aten.special_legendre_polynomial_p aten.special_log_ndtr
+    aten.special_modified_bessel_i0 aten.special_modified_bessel_i1 aten.special_modified_bessel_k0
+    aten.special_modified_bessel_k1 aten.special_ndtri aten.special_scaled_modified_bessel_k0
+    aten.special_scaled_modified_bessel_k1 aten.special_shifted_chebyshev_polynomial_t
+    aten.special_shifted_chebyshev_polynomial_u aten.special_shifted_chebyshev_polynomial_v
+    aten.special_shifted_chebyshev_polynomial_w aten.special_spherical_bessel_j0 aten.special_xlog1py
+    aten.special_zeta
     aten.elu_backward aten.gelu_backward aten.glu_backward aten.hardshrink_backward aten.hardsigmoid_backward
     aten.hardswish_backward aten.hardtanh_backward aten.leaky_relu_backward aten.log_sigmoid_backward
     aten.logit_backward aten.mish_backward aten._prelu_kernel_backward aten.rrelu_with_noise_backward
@@ -172,6 +178,8 @@ _TABLE: dict[str, Formula] = {
     **dict.fromkeys(("aten._weight_int4pack_mm", "aten._weight_int4pack_mm_for_cpu"), products.contraction),
     **dict.fromkeys(("aten.linear_backward", "aten.mkldnn_linear_backward"), products.linear_backward),
     "aten.addr": products.outer,
+    "torch_nn._linear_cross_entropy_batch_chunked": products.linear_cross_entropy,
+    "torch_nn._linear_cross_entropy_batch_chunked_no_reduction": products.linear_cross_entropy,
     "aten._foreach_mm": products.listed_mm,
     "aten._trilinear": products.trilinear,
     "aten.affine_grid_generator": products.affine_grid,
@@ -351,6 +359,8 @@ _TABLE: dict[str, Formula] = {
     "aten.cholesky_solve": algorithms.triangular(2, matrix=1, right=0),
     "aten.linalg_lu_solve": algorithms.triangular(2, right=2),
     "aten.linalg_qr": algorithms.qr,
+    "aten.geqrf": algorithms.householder,
+    "aten.linalg_householder_product": algorithms.householder,
     # optimizers over lists of tensors
     **{f"aten._foreach_{name}": each.per_listed(1) for name in _LISTED},
     "aten._foreach_addcmul": each.per_listed(2),

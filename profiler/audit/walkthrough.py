@@ -17,6 +17,7 @@ from ...theory.network import Network
 from ...theory.prediction import Prediction
 from ...theory.tensor import TensorSpec
 from ..compare import (
+    CONVENTION,
     ComparisonRow,
     compare_statements,
     from_dispatcher,
@@ -203,8 +204,18 @@ def _judge_figure(
         judgement = judge({"claim": claim.printed, **said}, claim_holds=claim.agrees)
         judgement = _as_layers_have_it(judgement, errors)
     cause, reason = _why(claim, follows, judgement)
+    if judgement.verdict == "agrees" and _by_convention(claim, prediction):
+        reason = _joined(CONVENTION, reason)
     row = _row(claim, claim.quantity, said, judgement, follows.result, reason)
     return ClaimRow(claim=claim, row=row, cause=cause)
+
+
+def _by_convention(claim: Claim, prediction: Prediction) -> bool:
+    """Whether the claim is of FLOPs of layers whose cost is no product."""
+    if not claim.quantity.startswith("flops"):
+        return False
+    rows = [row for row in prediction if row.path == claim.layer or f"kind:{row.kind}" == claim.layer]
+    return bool(rows) and all(not row.forward.matmul_flops for row in rows)
 
 
 def _as_layers_have_it(judgement: Judgement, errors: Iterable[ComparisonRow]) -> Judgement:

@@ -104,8 +104,8 @@ class OperatorRecorder(TorchDispatchMode):
             name = self._meet(func)
         task = current_graph_task()
         if name is _FREE:
-            if task != self._task or (task != OUTSIDE_BACKWARD and torch.is_grad_enabled()):
-                self._where(task, name, args)
+            if task != OUTSIDE_BACKWARD or self._task != OUTSIDE_BACKWARD:
+                self._pass_by(task, name, args)
             return func(*args, **kwargs) if kwargs else func(*args)
         stack = self._stack
         simple = stack and task == self._task == OUTSIDE_BACKWARD
@@ -159,6 +159,13 @@ class OperatorRecorder(TorchDispatchMode):
         if self._optimizing:
             return _OPTIMIZER
         return _LOSS if any(tensor.requires_grad for tensor in tensors_in(args)) else _OUTSIDE
+
+    def _pass_by(self, task: int, name: str, args: Any) -> None:
+        """A free operator: it matters where backward begins or ends, and where it may make nodes of its own."""
+        node = current_node()
+        known = node is not None and task == self._task and node._sequence_nr() in self._walker.seen
+        if not known or torch.is_grad_enabled():
+            self._where(task, name, args)
 
     def _in_backward(self, task: int, name: str, args: Any) -> Slot:
         stack = self._stack

@@ -131,10 +131,19 @@ def triangular(times: int, matrix: int = 0, right: int = 1) -> Formula:
     return formula
 
 
-def qr(signature: Signature) -> Price:
-    """linalg_qr of (m, n), k the smaller: Householder vectors 4 m n k - 2 (m + n) k^2 + 4/3 k^3, and Q as much again."""
-    a = argument(signature, 0, "A")
+def _householder(a: Any) -> int:
+    """Vectors that turn (m, n) into a triangle, k the smaller side: 4 m n k - 2 (m + n) k^2 + 4/3 k^3."""
     (m, n), batch = a.shape[-2:], prod(a.shape[:-2])
     k = min(m, n)
-    once = (12 * m * n * k - 6 * (m + n) * k * k + 4 * k**3) // 3
-    return Price(_complexity(a) * batch * once * (1 if argument(signature, 1, "mode") == "r" else 2))
+    return int(_complexity(a) * batch * ((12 * m * n * k - 6 * (m + n) * k * k + 4 * k**3) // 3))
+
+
+def qr(signature: Signature) -> Price:
+    """linalg_qr: the vectors, and Q made of them, which costs as much again."""
+    a = argument(signature, 0, "A")
+    return Price(_householder(a) * (1 if argument(signature, 1, "mode") == "r" else 2))
+
+
+def householder(signature: Signature) -> Price:
+    """geqrf: the vectors; linalg_householder_product: Q made of them."""
+    return Price(_householder(argument(signature, 0, "self", signature.keywords.get("input"))))

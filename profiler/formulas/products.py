@@ -57,6 +57,18 @@ def linear_backward(signature: Signature) -> Price:
     return Price(*(part * (mask[0] + mask[1]) for part in once)).plus(bias)
 
 
+def linear_cross_entropy(signature: Signature) -> Price:
+    """input (N, F), weight (C, F), target, ...: a product, a softmax of N*C and a pick; at 12, 13, 14 whether the
+    gradients of input, weight and bias are made on the way: softmax and pick again, a product for each of the first
+    two, a sum of N*C for the third."""
+    x, weight = argument(signature, 0, "input"), argument(signature, 1, "linear_weight")
+    wanted = [bool(argument(signature, at, "", False)) for at in (12, 13, 14)]
+    rows, classes = prod(x.shape[:-1]), weight.shape[0]
+    once = (5 * classes + 1) * rows
+    made = product(x.elements * classes * (1 + wanted[0] + wanted[1]), x)
+    return made.plus(once * (1 + any(wanted)) + rows * classes * wanted[2])
+
+
 def grouped(signature: Signature) -> Price:
     """Groups of rows, columns or K, by offsets that are data; together they are taken to fill the operands.
 

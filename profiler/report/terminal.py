@@ -167,6 +167,9 @@ def comparison_view(comparison: Comparison) -> RenderableType:
     rows = [row for row in comparison.rows if row.verdict != "agrees"]
     if rows:
         parts.append(layer_view(rows))
+    if comparison.covered:
+        shares = (f"{float(share):.1%} of {name.replace('_', ' ')}" for name, share in comparison.covered.items())
+        parts.append(text("closed forms that agree cover " + ", ".join(shares)))
     for path, why in comparison.not_compared.items():
         parts.append(text(f"not compared: {path or '(model)'}: {why}", "dim"))
     return Group(*parts)

@@ -1,4 +1,4 @@
-"""Attention in one operator: as its products by hand, as FlopCounterMode, and as the separate operators it stands for."""
+"""Attention in one operator: as its products by hand, as FlopCounterMode, as the operators it stands for."""
 
 from __future__ import annotations
 

@@ -19,8 +19,11 @@ from .running import tensor
 
 # Dispatched as themselves, not as operators of a library.
 HIGHER_ORDER = {"flex_attention", "flex_attention_backward"}
-# In older versions of torch, or in builds for other machines, only.
-ELSEWHERE = {"aten._copy_from", "aten._slow_conv2d_forward"}
+# Registered when first used, or only by some versions of torch.
+ELSEWHERE = {
+    "torch_nn._linear_cross_entropy_batch_chunked",
+    "torch_nn._linear_cross_entropy_batch_chunked_no_reduction",
+}
 
 
 def overloads(name: str, *, in_place: bool = True) -> list[Any]:
@@ -89,7 +92,7 @@ def is_free_by_right(name: str) -> bool:
     if name in ALLOCATIONS or name in UNMARKED_VIEWS or name in HANDLES:
         return True
     found = [overload for overload in overloads(name, in_place=False) if not overload._overloadname.endswith("out")]
-    writes = any(
+    written = any(
         argument.alias_info is not None and argument.alias_info.is_write
         for overload in found
         for argument in overload._schema.arguments
