@@ -22,6 +22,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from .adapters import adapt
 from .capture.attribution import NOBODY, SequenceTable
 from .capture.autograd import next_sequence_number
+from .capture.cautions import cautions, run_eagerly
 from .capture.expected import ExpectedGradients
 from .capture.graph import GraphWalker
 from .capture.modules import CallRecorder
@@ -98,6 +99,8 @@ class Profile:
         self._operators = OperatorRecorder(self._calls, table, self._walker, owners, self._prices.is_free)
         self._environment = environment(_device(model))
         table.push(next_sequence_number(), NOBODY)
+        self._cautions = cautions(modules)
+        run_eagerly(exits)
         self._calls.install(exits)
         self._operators.install(exits)
 
@@ -135,7 +138,7 @@ class Profile:
             yield GradientFacts(self._paths[owner], "parameter", name, self._specs.of(parameter), times)
 
     def _notes(self) -> tuple[str, ...]:
-        notes = self._walker.notes(self._paths)
+        notes = (*self._cautions, *self._walker.notes(self._paths))
         calls = self._calls.foreign_threads
         if calls:
             notes += (f"module calls in other threads were not observed: {calls}; profile each thread's part itself",)

@@ -11,7 +11,7 @@ from torchtally.profiler.records import Signature
 from torchtally.theory.convolution import Conv2d
 from torchtally.theory.cost import Cost
 from torchtally.theory.dense import Linear
-from torchtally.theory.layer import Backward, Parameter
+from torchtally.theory.layer import Backward, Parameter, Saved
 from torchtally.theory.normalization import BatchNorm
 from torchtally.theory.pointwise import ReLU
 from torchtally.theory.pooling import GlobalAveragePool, MaxPool2d
@@ -96,6 +96,57 @@ class KeptAsMap(GlobalAveragePool):
 
     def output(self, *inputs: TensorSpec) -> TensorSpec:
         return inputs[0].with_shape(*super().output(*inputs).shape, 1, 1)
+
+
+class IndicesForgotten(MaxPool2d):
+    def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
+        return without(super().saved(*inputs), "index")
+
+
+class NarrowIndices(MaxPool2d):
+    """int32, as positions in a window's map would fit; PyTorch's are int64."""
+
+    def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
+        narrow = {"int64": "int32"}
+        kept = super().saved(*inputs)
+        return tuple(Saved(s.role, s.tensor.with_dtype(narrow.get(s.tensor.dtype, s.tensor.dtype))) for s in kept)
+
+
+class SharesNothing(MaxPool2d):
+    """As if no other layer had kept the same tensor."""
+
+    def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
+        return tuple(Saved("intermediate", each.tensor) for each in super().saved(*inputs))
+
+
+class KeepsInput(ReLU):
+    def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
+        return (Saved("input", inputs[0]),)
+
+
+class StatisticsForgotten(BatchNorm):
+    def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
+        return without(super().saved(*inputs), "statistics")
+
+
+class KeepsOutputToo(BatchNorm):
+    def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
+        return (*super().saved(*inputs), Saved("output", self.output(*inputs)))
+
+
+class KeepsWhatItNeedsNot(GlobalAveragePool):
+    def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
+        return (Saved("input", inputs[0]),)
+
+
+class KeepsWeight(Linear):
+    def saved(self, *inputs: TensorSpec) -> tuple[Saved, ...]:
+        weight = inputs[0].with_shape(self.out_features, self.in_features)
+        return (*super().saved(*inputs), Saved("intermediate", weight))
+
+
+def without(kept: tuple[Saved, ...], role: str) -> tuple[Saved, ...]:
+    return tuple(each for each in kept if each.role != role)
 
 
 # Count ----------------------------------------------------------------------------------------------------------------
