@@ -29,7 +29,7 @@ from results import device_or_exit, write_results
 from zoo_models import REAL_PARAMETERS, Entry, entries, loss_of, made, moved, on_fake
 from zoo_oracle import Corrected, defect_of, parameters_of
 
-import torchtally
+from torchtally import Profile, profile
 from torchtally.profiler.errors import TallyError
 
 
@@ -131,9 +131,9 @@ def _step(entry: Entry, model: nn.Module, device: str, between: Any = lambda: No
     loss.backward()
 
 
-def _profiled(entry: Entry, model: nn.Module, device: str) -> tuple[torchtally.Profile, float]:
+def _profiled(entry: Entry, model: nn.Module, device: str) -> tuple[Profile, float]:
     start = time.perf_counter()
-    with torchtally.profile(model) as run:
+    with profile(model) as run:
         _step(entry, model, device)
     _ = run.ledger
     seconds = time.perf_counter() - start

@@ -19,7 +19,8 @@ class CNNConfig:
 
     `resolution` is (H, W) of the images, used for the example input and to refuse images that the poolings would
     shrink to nothing. `convolution` chooses one k x k convolution per block, or a depthwise k x k one followed by a
-    pointwise 1 x 1 one. `checkpoint` recomputes each block's activations in backward instead of keeping them.
+    pointwise 1 x 1 one. `checkpoint` recomputes each block's activations in backward instead of keeping them; PyTorch
+    then moves BatchNorm's running statistics twice a step.
 
     Raises ValueError for sizes below 1, an even kernel, or an image too small for one halving per block.
     """

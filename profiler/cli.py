@@ -72,13 +72,15 @@ def audit(
     """
     from .report.files import check_writable, write_atomically
 
+    if json_path is not None and csv_path is not None and json_path.resolve() == csv_path.resolve():
+        raise UsageError(f"--json and --csv name the same file, {json_path}")
     for path in (json_path, csv_path):
         if path is not None:
             check_writable(path)
     from .audit.walkthrough import audit as run_audit
     from .report.audit import audit_view
     from .report.data import audit_csv, audit_json
-    from .report.terminal import console
+    from .report.terminal import show
 
     try:
         result = run_audit(device=_device(device), batch_size=batch_size, resolution=image_size)
@@ -88,7 +90,7 @@ def audit(
         write_atomically(json_path, audit_json(result))
     if csv_path is not None:
         write_atomically(csv_path, audit_csv(result))
-    console().print(audit_view(result, everything=everything))
+    show(audit_view(result, everything=everything))
     return 0 if result.ok else EXIT_DISAGREEMENT
 
 

@@ -80,6 +80,10 @@ class Comparison:
 
         return comparison_frame(self.rows)
 
+    def __repr__(self) -> str:
+        said = ", ".join(f"{count} {verdict}" for verdict, count in self.summary().items())
+        return f"<torchtally comparison: {said or 'nothing compared'}>"
+
     def __str__(self) -> str:
         from .report.terminal import comparison_text
 
@@ -97,14 +101,27 @@ def compare_layers(ledger: Ledger, trace: Trace, layers: Mapping[str, Layer]) ->
     """Each module's closed form, on the inputs that the run gave it, against what was counted there."""
     from .expectation import from_observed_inputs
 
+    theory: Statements
+    not_compared: Mapping[str, str]
     theory, not_compared = from_observed_inputs(ledger, trace, layers)
+    if trace.second_order:
+        theory, not_compared = _first_order(theory, not_compared)
     called = {row.path for row in ledger.rows if row.phase == "forward" and row.calls}
     spoken_of = (called & layers.keys()) - not_compared.keys()
     count = {
-        place: figures for place, figures in from_ledger(ledger).items() if place in theory or place[0] in spoken_of
+        place: figures
+        for place, figures in from_ledger(ledger).items()
+        if place in theory or (place[0] in spoken_of and not (trace.second_order and place[1] == "backward"))
     }
     rows = tuple(compare_statements(theory=theory, count=count, layers=layers))
     return Comparison(rows=rows, not_compared=not_compared, covered=covered(rows, ledger))
+
+
+def _first_order(theory: Statements, not_compared: Mapping[str, str]) -> tuple[Statements, Mapping[str, str]]:
+    """Without backward: closed forms know the gradient, and not the gradient of the gradient."""
+    why = "backward was recorded and differentiated again (create_graph), which no closed form covers"
+    again = {path: f"backward: {why}" for path, phase in theory if phase == "backward"}
+    return {place: figures for place, figures in theory.items() if place[1] != "backward"}, {**again, **not_compared}
 
 
 def compare_statements(

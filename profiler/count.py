@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -23,7 +23,7 @@ def count(
     model: nn.Module,
     *args: Any,
     backward: bool = True,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     prices: Prices = PRICES,
     formulas: Mapping[Any, Formula] | None = None,
     **kwargs: Any,
@@ -39,6 +39,7 @@ def count(
     Raises UsageError for another `device` (move the model and inputs there instead), NotAModuleError for anything but a
     module; errors of the model itself pass through.
     """
+    device = None if device is None else str(device)
     if device not in (None, "meta"):
         raise UsageError(
             f'device must be "meta" or left out, got {device!r}; move the model and its inputs there instead'
@@ -49,7 +50,7 @@ def count(
             model, args, kwargs = _pretended(model, args, kwargs, stack)
             watched = profile(model, prices=prices, formulas=formulas)
         else:
-            stack.enter_context(_undisturbed(model))
+            stack.enter_context(_undisturbed(model, tensors_in((args, kwargs))))
         with watched:
             outputs = model(*args, **kwargs)
             if backward:
@@ -65,9 +66,10 @@ def _backward(outputs: Any) -> None:
 
 
 @contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Put back gradients, buffers and random state."""
-    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+def _undisturbed(model: nn.Module, inputs: Sequence[Tensor]) -> Iterator[None]:
+    """Put back gradients, of inputs too, buffers and random state."""
+    leaves = (*model.parameters(), *(tensor for tensor in inputs if tensor.is_leaf))
+    gradients = [(leaf, leaf.grad) for leaf in leaves]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     devices = {tensor.device for tensor in (*model.parameters(), *model.buffers()) if tensor.device.type == "cuda"}
     try:
@@ -91,11 +93,18 @@ def _pretended(
     mode = nullcontext() if on_meta else FakeTensorMode(allow_non_fake_inputs=False)
 
     def fake(tensor: Tensor) -> Tensor:
-        return tensor.to("meta") if on_meta else mode.from_tensor(tensor)  # type: ignore[union-attr]
+        if on_meta:
+            return tensor.detach().to("meta").requires_grad_(tensor.requires_grad)
+        pretended: Tensor = mode.from_tensor(tensor)  # type: ignore[union-attr]
+        if pretended.is_leaf:
+            pretended.grad = None  # else the new gradient would be added to it
+        return pretended
 
     memo: dict[int, Any] = {}
     for tensor in (*model.parameters(), *model.buffers()):
         memo[id(tensor)] = tensor if tensor.device.type == "meta" else fake(tensor)
     pretended = copy.deepcopy(model, memo)
+    for parameter in pretended.parameters():
+        parameter.grad = None
     stack.enter_context(mode)
     return pretended, tree_map_only(Tensor, fake, args), tree_map_only(Tensor, fake, kwargs)

@@ -38,7 +38,8 @@ class Row:
     that of the gradient of the output, and `parameter_gradient_bytes` belongs to the gradients of the parameters.
 
     `saved_bytes` are of the storages that autograd kept for backward and this module saved first, without parameters
-    and buffers; known only where a backward ran, and then also apart by what they are to the module.
+    and buffers; known only where a backward ran and all could be seen, and then also apart by what they are to the
+    module.
     """
 
     path: str
@@ -123,7 +124,9 @@ def build(trace: Trace, prices: Prices = PRICES) -> Ledger:
         cells[gradient.path, "backward"].gradients.append(gradient)
     for saved in trace.saved:
         cells[saved.path, saved.phase].saved.append(saved)
-    backward_ran = bool(trace.saved) or any(phase == "backward" for _, phase in cells)
+    for place in trace.saved_unknown:
+        cells[place].saved_unknown = True
+    backward_ran = bool(trace.saved or trace.saved_unknown) or any(phase == "backward" for _, phase in cells)
     modules = {facts.path: facts for facts in trace.modules}
     rows = tuple(_rows(modules, cells, backward_ran))
     return Ledger(rows=rows, totals=_totals(trace, rows), coverage=_coverage(trace, unpriced))
@@ -136,6 +139,7 @@ class _Cell:
     calls: list[CallFacts] = field(default_factory=list)
     gradients: list[GradientFacts] = field(default_factory=list)
     saved: list[SavedFacts] = field(default_factory=list)
+    saved_unknown: bool = False
     price: Price | None = None
     unpriced: set[str] = field(default_factory=set)
 
@@ -172,7 +176,7 @@ def _rows(modules: dict[str, ModuleFacts], cells: dict[tuple[str, Phase], _Cell]
 
 def _row(facts: ModuleFacts, phase: Phase, cell: _Cell, backward_ran: bool) -> Row:
     if phase == "recompute":
-        return _forward_row(facts, cell, phase, False)
+        return _forward_row(facts, cell, phase, bool(cell.saved))
     return _backward_row(facts, cell) if phase == "backward" else _plain_row(facts, phase, cell, backward_ran)
 
 
@@ -182,8 +186,8 @@ def _priced(cell: _Cell) -> dict[str, Any]:
 
 
 def _saved(cell: _Cell, backward_ran: bool) -> dict[str, Any]:
-    """Bytes kept, in all and by role; nothing where no backward showed them."""
-    if not backward_ran:
+    """Bytes kept, in all and by role; nothing where no backward showed them, or not all of them."""
+    if not backward_ran or cell.saved_unknown:
         return {}
     by_role = {
         f"saved_{role}_bytes": sum(saved.times * saved.bytes for saved in cell.saved if saved.role == role)
@@ -251,9 +255,8 @@ def _totals(trace: Trace, rows: tuple[Row, ...]) -> dict[str, int]:
                 totals[f"{phase}_{column}"] = sum(getattr(row, column) for row in chosen)
     if any(row.activation_bytes is not None for row in rows):
         totals["activation_bytes"] = sum(row.activation_bytes or 0 for row in rows if row.phase == "forward")
-    kept = [row.saved_bytes for row in rows if row.phase == "forward" and row.saved_bytes is not None]
-    if kept:
-        totals["saved_bytes"] = sum(kept)
+    if any(row.saved_bytes is not None for row in rows if row.phase == "forward"):
+        totals["saved_bytes"] = sum(fact.times * fact.bytes for fact in trace.saved if fact.phase == "forward")
     if "backward_flops" in totals:
         backward = [row for row in rows if row.phase == "backward"]
         totals["gradient_bytes"] = sum(row.gradient_bytes or 0 for row in backward)

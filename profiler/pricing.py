@@ -422,22 +422,48 @@ class Prices(Mapping[str, Formula]):
         except KeyError:
             return None
         try:
-            return formula(signature)
-        except (TypeError, IndexError, AttributeError, ValueError) as error:
+            price = formula(signature)
+        except (TypeError, LookupError, AttributeError, ValueError, ArithmeticError) as error:
             raise PricingError(
-                f"the formula for {signature.operator} does not fit the call {signature.arguments}: {error}"
+                f"the formula for {signature.operator} does not fit the call {signature.arguments}: {error!r}"
             ) from error
+        return _checked(price, signature.operator)
 
     def extend(self, formulas: Mapping[Any, Formula]) -> Prices:
         """A new table with more formulas, by operator or its name ("mylib.my_op", "mylib::my_op").
 
-        Raises PricingError for one that has a price, or is on the free list.
+        Raises PricingError for one that has a price or is on the free list, and for what names no operator or is no
+        formula.
         """
-        named = {str(operator).replace("::", "."): formula for operator, formula in formulas.items()}
-        for name in named:
+        if not isinstance(formulas, Mapping):
+            raise PricingError(f"formulas are given as {{operator: formula}}, got {type(formulas).__name__}")
+        named = {_operator_name(operator): formula for operator, formula in formulas.items()}
+        for name, formula in named.items():
+            if not callable(formula):
+                raise PricingError(f"the formula for {name} must be callable with a Signature, got {formula!r}")
             if name in self._table or name in self.free:
                 raise PricingError(f"{name} already has a price; a formula cannot be replaced, only added")
         return Prices({**self._table, **named}, self.free)
+
+
+def _operator_name(operator: Any) -> str:
+    """Of an operator, an overload, what `torch.library.custom_op` returns, or a name."""
+    name = operator if isinstance(operator, str) else getattr(operator, "_qualname", None) or str(operator)
+    name = name.replace("::", ".")
+    if "." not in name or " " in name:
+        raise PricingError(f'no operator is named {operator!r}; give "library.operator" or torch.ops.library.operator')
+    return name
+
+
+def _checked(price: Any, operator: str) -> Price | None:
+    """A formula's answer, if it is one."""
+    if price is None:
+        return None
+    if not isinstance(price, Price) or any(type(figure) is not int or figure < 0 for figure in price):
+        raise PricingError(f"the formula for {operator} must return a torchtally.Price of integers >= 0, got {price!r}")
+    if price.matmul_flops > price.flops:
+        raise PricingError(f"the formula for {operator} says more matmul_flops than flops: {price!r}")
+    return price
 
 
 def _names(name: str, in_place: bool = True) -> Iterator[str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from .adapters import adapt
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from .compare import Comparison
 
 State = Literal["new", "active", "ended"]
+
+_IN_SHORT = ("parameters", "forward_flops", "backward_flops", "activation_bytes", "saved_bytes")
 
 # A parameter, the index of the first module that holds it, and its name there.
 Holder = tuple[nn.Parameter, int, str]
@@ -93,7 +96,12 @@ class Profile:
         self._expected = ExpectedGradients()
         self._calls = CallRecorder(index, table, self._expected)
         self._walker = GraphWalker(
-            table, self._expected, self._calls.owner_of, self._holders.keys(), _parameter_storages(model)
+            table,
+            self._expected,
+            self._calls.owner_of,
+            self._holders.keys(),
+            _parameter_storages(model),
+            {position for position, module in enumerate(modules.values()) if isinstance(module, _DropoutNd)},
         )
         owners = {identity: owner for identity, (_, owner, _) in self._holders.items()}
         self._operators = OperatorRecorder(self._calls, table, self._walker, owners, self._prices.is_free)
@@ -113,13 +121,13 @@ class Profile:
         try:
             self._exits.close()
         finally:
-            self._trace = self._freeze()
+            self._trace = self._freeze(None if kind is None else kind.__name__)
             # The run keeps facts, and nothing of the model.
             del self._calls, self._operators, self._walker, self._expected, self._holders
             self._model = None
             self._state = "ended"
 
-    def _freeze(self) -> Trace:
+    def _freeze(self, error: str | None) -> Trace:
         self._operators.finish()
         paths, specs = self._paths, self._specs
         return Trace(
@@ -129,7 +137,9 @@ class Profile:
             operators=self._operators.facts(paths),
             gradients=(*self._calls.gradient_facts(paths, specs), *self._parameter_gradients()),
             saved=self._walker.facts(paths, specs),
-            notes=self._notes(),
+            saved_unknown=self._walker.unknown(paths),
+            second_order=self._operators.second_order,
+            notes=self._notes(error),
         )
 
     def _parameter_gradients(self) -> Iterable[GradientFacts]:
@@ -137,8 +147,12 @@ class Profile:
             parameter, owner, name = self._holders[identity]
             yield GradientFacts(self._paths[owner], "parameter", name, self._specs.of(parameter), times)
 
-    def _notes(self) -> tuple[str, ...]:
+    def _notes(self, error: str | None) -> tuple[str, ...]:
         notes = (*self._cautions, *self._walker.notes(self._paths))
+        if error:
+            notes += (f"the block was ended by {error}: figures are of the part before it",)
+        elif not self._calls.finished:
+            notes += ("no module of the model was called in the block",)
         calls = self._calls.foreign_threads
         if calls:
             notes += (f"module calls in other threads were not observed: {calls}; profile each thread's part itself",)
@@ -171,18 +185,22 @@ class Profile:
         return self.ledger.totals
 
     def per_sample(self, samples: int | None = None) -> dict[str, float]:
-        """The totals divided by the number of samples: by default the first dimension of the model's first input.
+        """The totals divided by the number of samples: by default the first dimension of the model's first input, added
+        up over its calls.
 
         Parameters and their bytes are not divided. Raises RunStateError where the run shows no such dimension.
         """
-        samples = samples or self._batch_size()
+        if samples is None:
+            samples = self._samples()
+        elif not isinstance(samples, int) or samples < 1:
+            raise UsageError(f"per_sample() needs a number of samples of at least 1, got {samples!r}")
         whole = {"parameters", "parameter_bytes", "parameter_gradient_bytes"}
         return {name: figure if name in whole else figure / samples for name, figure in self.totals.items()}
 
-    def _batch_size(self) -> int:
-        for call in self.trace.calls:
-            if call.path == "" and call.inputs and call.inputs[0].shape and call.inputs[0].shape[0]:
-                return call.inputs[0].shape[0]
+    def _samples(self) -> int:
+        calls = [call for call in self.trace.calls if call.path == "" and call.phase == "forward"]
+        if calls and all(call.inputs and call.inputs[0].shape and call.inputs[0].shape[0] for call in calls):
+            return sum(call.times * call.inputs[0].shape[0] for call in calls)
         raise RunStateError("the run shows no batch dimension; say per_sample(samples=...)")
 
     @property
@@ -196,11 +214,20 @@ class Profile:
         _ = self.trace
         return {path: layer for path, layer in self._layers.items() if layer is not None}
 
-    def to_frame(self) -> pd.DataFrame:
-        """The ledger as a DataFrame, one row per module path and phase; what was not measured is missing."""
+    def to_frame(self, *, inclusive: bool = False) -> pd.DataFrame:
+        """The ledger as a DataFrame, one row per module path and phase; what was not measured is missing.
+
+        Rows are exclusive, and add up; with `inclusive`, each has the sums over its module and all modules inside it.
+        """
         from .report.frame import ledger_frame
 
-        return ledger_frame(self.ledger)
+        return ledger_frame(self.ledger, inclusive=inclusive)
+
+    def __repr__(self) -> str:
+        if self._state != "ended":
+            return f"<torchtally run, {self._state}>"
+        figures = (f"{name}={self.totals[name]:,}" for name in _IN_SHORT if name in self.totals)
+        return f"<torchtally run: {', '.join(figures)}>"
 
     def compare(self) -> Comparison:
         """Closed forms against this run's counts, layer by layer."""

@@ -16,12 +16,13 @@ Phase = Literal["forward", "loss", "backward", "accumulation", "optimizer", "rec
 """What the step was doing.
 
 forward       inside a module's call
-loss          outside the model's modules, on tensors that need a gradient; and the backward of that
+loss          outside the model's modules, on tensors that need a gradient, and the backward of that: the loss, and any
+              other model that works on such tensors
 backward      inside autograd, in a node that a module's forward made
 accumulation  autograd adding gradients that meet: at a fan-out, or into an existing `.grad`
 optimizer     inside `Optimizer.step`
 recompute     a module's forward called inside backward (activation checkpointing)
-outside       anything else in the block: data preparation, metrics, other models
+outside       anything else in the block: data preparation, metrics
 """
 
 PHASES: tuple[Phase, ...] = (
@@ -133,7 +134,11 @@ class SavedFacts:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Everything a run observed. `notes` names what could not be observed, in words."""
+    """Everything a run observed. `second_order`: a backward pass was itself recorded, to be differentiated. `notes`
+    names what could not be observed, in words.
+
+    `saved_unknown` has the path and phase of modules whose saved tensors could not all be seen.
+    """
 
     environment: Mapping[str, Any]
     modules: tuple[ModuleFacts, ...]
@@ -141,4 +146,6 @@ class Trace:
     operators: tuple[OperatorFacts, ...] = ()
     gradients: tuple[GradientFacts, ...] = ()
     saved: tuple[SavedFacts, ...] = ()
+    saved_unknown: tuple[tuple[str, Phase], ...] = ()
+    second_order: bool = False
     notes: tuple[str, ...] = ()

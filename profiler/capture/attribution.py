@@ -45,5 +45,10 @@ class SequenceTable:
         at = bisect_right(self._starts, number) - 1
         return self._owners[at] if at >= 0 else BEFORE
 
+    @property
+    def last(self) -> int:
+        """The number at which the latest entry begins; 0 where there is none."""
+        return self._starts[-1] if self._starts else 0
+
     def __len__(self) -> int:
         return len(self._starts)

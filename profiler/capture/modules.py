@@ -98,7 +98,8 @@ class CallRecorder:
             frame = Frame((owner, "forward" if task == OUTSIDE_BACKWARD else "recompute"), task, start)
             self._note_inputs(frame, tensors_in(args), stack[-1] if stack else None)
         stack.append(frame)
-        self._table.push(start, owner)
+        if threading.get_ident() == self._thread:  # each thread numbers its nodes from 0
+            self._table.push(start, owner)
 
     def _unusual(self, module: nn.Module, owner: int | None) -> int | None:
         """NOBODY for a loss outside the model; None for what is not ours to see."""
@@ -119,7 +120,8 @@ class CallRecorder:
         outer = stack[-1] if stack else None
         if owner != NOBODY and len(rest) == 2:
             self._finish(frame, rest[0], rest[1], outer)
-        self._table.push(next_sequence_number(), NOBODY if outer is None else outer.slot[0])
+        if threading.get_ident() == self._thread:
+            self._table.push(next_sequence_number(), NOBODY if outer is None else outer.slot[0])
 
     def _unwind(self, owner: int) -> bool:
         """Drop calls that ended without saying so (an interrupt); False where this call began before the block."""
@@ -214,6 +216,11 @@ class CallRecorder:
         if inputs:
             for where, position in inputs.items():
                 expected.add(where, recipient(call, position, INPUT))
+
+    @property
+    def finished(self) -> int:
+        """How many calls have ended."""
+        return sum(self._times)
 
     def owner_of(self, call: int) -> int:
         """The module whose call that was."""

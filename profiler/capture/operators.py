@@ -73,6 +73,7 @@ class OperatorRecorder(TorchDispatchMode):
         self._known: dict[tuple[Any, ...], int] = {}  # what a call looks like -> its signature's index
         self._slots: dict[Slot, dict[int, int]] = {}  # -> signature's index -> times
         self._optimizing = 0
+        self.second_order = False  # whether a backward pass made a graph of its own
         self._task = OUTSIDE_BACKWARD  # the backward pass last seen
         self._pass = OUTSIDE_BACKWARD  # the one last walked
         self._number = -1  # of the autograd node last looked up ...
@@ -194,6 +195,7 @@ class OperatorRecorder(TorchDispatchMode):
             self._walker.visit(node, number, task)
         if torch.is_grad_enabled():  # nodes of a second-order graph belong to whoever made this node
             self._table.push(next_sequence_number(), owner)
+            self.second_order = True
 
     def finish(self) -> None:
         """The block has ended: so has any backward pass in it."""

@@ -100,7 +100,7 @@ class _Kept:
         if identity not in self._met:
             self._met.add(identity)
             self.bytes[self.running] = self.bytes.get(self.running, 0) + tensor.untyped_storage().nbytes()
-        return tensor
+        return tensor.detach()  # an output that its own node kept as it is would never be freed without a backward
 
     @staticmethod
     def give_back(tensor: Tensor) -> Tensor:

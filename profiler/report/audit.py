@@ -35,13 +35,19 @@ def audit_view(audit: Audit, *, everything: bool = False) -> RenderableType:
         if entries:
             parts += [
                 "",
-                text(f"{_TITLES[verdict]} ({len(entries)})", f"bold {STYLES[verdict]}"),
+                text(f"{_title(verdict, everything)} ({len(entries)})", f"bold {STYLES[verdict]}"),
                 *_findings(entries),
             ]
     if layers:
         parts += ["", layer_view(layers, title="Layers: theory against the run")]
     parts += ["", text(_conclusion(audit), "bold green" if audit.ok else "bold red")]
     return Group(*parts)
+
+
+def _title(verdict: Verdict, everything: bool) -> str:
+    """Among what is shown for a reason, a claim that agrees is there for its arithmetic."""
+    alone = verdict == "agrees" and not everything
+    return "Agrees with the run, but not with the document's own rules" if alone else _TITLES[verdict]
 
 
 def _notable(entry: ClaimRow) -> bool:
@@ -99,6 +105,10 @@ def _cells(entry: ClaimRow) -> tuple[str, ...]:
 
 
 def _conclusion(audit: Audit) -> str:
+    if audit.ok and not audit.claims:
+        return (
+            "Theory, count and storage tally. The document's claims are of N = 32 and 32x32 images, and were left out."
+        )
     if audit.ok:
         return "Theory, count and storage tally. What is contradicted is the document's, or a listed defect."
     names = ", ".join(f"{row.path or 'network'} {row.phase} {row.quantity}" for row in audit.failures[:5])

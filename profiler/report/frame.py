@@ -12,14 +12,16 @@ from ..compare import COLUMNS as COMPARISON_COLUMNS
 from ..compare import ComparisonRow
 from ..ledger import COLUMNS as ROW_COLUMNS
 from ..ledger import Ledger, Row
+from ..rollup import including_children
 
 _INTEGERS = frozenset(entry.name for entry in dataclasses.fields(Row) if str(entry.type) == "int | None")
 
 
-def ledger_frame(ledger: Ledger) -> pd.DataFrame:
-    """One row per module path and phase. Integers are pandas' nullable Int64, so that missing is not zero, and stay so
-    in a column where nothing was measured."""
-    frame = _frame([dataclasses.asdict(row) for row in ledger.rows], ROW_COLUMNS)
+def ledger_frame(ledger: Ledger, *, inclusive: bool = False) -> pd.DataFrame:
+    """One row per module path and phase, with its children's figures where `inclusive`. Integers are pandas' nullable
+    Int64, so that missing is not zero, and stay so in a column where nothing was measured."""
+    rows = including_children(ledger.rows) if inclusive else ledger.rows
+    frame = _frame([dataclasses.asdict(row) for row in rows], ROW_COLUMNS)
     return frame.astype(dict.fromkeys(_INTEGERS, "Int64"))
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..ledger import Ledger, Row
+from ..rollup import including_children
 from ..verdict import Verdict
 from .units import bytes_text, count_text, flops_text, shape_text, value_text
 
@@ -43,7 +44,16 @@ def plain_text(content: RenderableType, width: int = WIDTH) -> str:
     """The same without colour, for `str()`."""
     buffer = io.StringIO()
     Console(file=buffer, width=width, highlight=False, color_system=None).print(content)
-    return buffer.getvalue().rstrip("\n")
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()).strip("\n")
+
+
+def show(content: RenderableType) -> None:
+    """Print to standard output: drawn on a terminal, plain lines without padding into a pipe or file."""
+    out = console()
+    if out.is_terminal:
+        out.print(content)
+    else:
+        out.print(text(plain_text(content)), soft_wrap=True)
 
 
 def new_table(*columns: tuple[str, bool], title: str | None = None) -> Table:
@@ -76,7 +86,7 @@ def ledger_text(ledger: Ledger) -> str:
 
 
 def ledger_view(ledger: Ledger) -> RenderableType:
-    """Modules in order, forward and backward side by side; work outside any module below them."""
+    """Modules in order, each with its children, forward and backward side by side; work of no module below them."""
     table = new_table(
         ("module", False),
         ("type", False),
@@ -86,9 +96,12 @@ def ledger_view(ledger: Ledger) -> RenderableType:
         ("forward FLOPs", True),
         ("backward FLOPs", True),
     )
-    table.columns[0].no_wrap = True  # a broken line would break the tree; types may wrap instead
-    backward = {row.path: row for row in ledger.rows if row.phase == "backward"}
-    for row in ledger.rows:
+    for column in table.columns[:2]:
+        column.no_wrap = True  # a broken line would break the tree
+    table.columns[1].overflow = "ellipsis"
+    rows = including_children(ledger.rows)
+    backward = {row.path: row for row in rows if row.phase == "backward"}
+    for row in rows:
         if row.phase == "forward":
             table.add_row(*_module_cells(row, backward.get(row.path)))
     table.add_section()
@@ -140,7 +153,7 @@ def _apart(ledger: Ledger) -> Iterable[Text]:
     }
     if apart:
         yield text("apart: " + ", ".join(f"{phase} {flops_text(flops)}" for phase, flops in apart.items()))
-    yield text("1 multiply-add = 2 FLOPs", "dim")
+    yield text("modules include their children; 1 multiply-add = 2 FLOPs", "dim")
 
 
 def _coverage(ledger: Ledger) -> Iterable[Text]:

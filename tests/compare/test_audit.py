@@ -261,8 +261,8 @@ def test_which_witnesses_speak_of_what(found: Audit) -> None:
 
 
 MIB = 2**20
-# Each storage with the first layer that keeps it: a convolution its input; BatchNorm its input, the mean and the inverse
-# deviation per channel; ReLU its output, which is the pooling's input; pooling 8 bytes for the place of each maximum.
+# Each storage with the first layer that keeps it: a convolution its input; BatchNorm its input, and the mean and the
+# inverse deviation per channel; ReLU its output, the pooling's input; pooling 8 bytes for the place of each maximum.
 SAVED = {
     "block1.conv": 32 * 3 * 32 * 32 * 4,
     "block1.batchnorm": 4 * MIB + 2 * 32 * 4,
