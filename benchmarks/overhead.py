@@ -237,9 +237,12 @@ def _verdicts(samples: dict[str, list[dict[str, float]]]) -> list[str]:
     lines = []
     if "chain" in samples:
         lines += [
-            f"- module facts alone over empty hooks: {ratio('chain', 'torchtally, module facts alone', 'empty hooks'):.2f}",
-            f"- torchtally over an empty dispatch mode: {ratio('chain', 'torchtally', 'empty dispatch mode'):.2f}",
-            f"- torchtally over FlopCounterMode: {ratio('chain', 'torchtally', 'FlopCounterMode'):.2f}",
+            f"- {above} over {below}: {ratio('chain', above, below):.2f}"
+            for above, below in (
+                ("torchtally, module facts alone", "empty hooks"),
+                ("torchtally", "empty dispatch mode"),
+                ("torchtally", "FlopCounterMode"),
+            )
         ]
     return lines
 

@@ -25,7 +25,7 @@ def device_or_exit(device: str) -> None:
 
 
 def write_results(name: str, table: str, content: dict[str, Any], device: str) -> None:
-    """benchmarks/results/NAME.md for readers and NAME.json with the raw samples; both name device, versions, command."""
+    """benchmarks/results/NAME.md and, with the raw samples, NAME.json; both name device, versions, command."""
     facts = {**environment(device), "date": datetime.now(UTC).date().isoformat()}
     command = "python benchmarks/" + shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     heading = ", ".join(f"{key} {value}" for key, value in facts.items())

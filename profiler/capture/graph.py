@@ -40,14 +40,7 @@ _RESULTS = frozenset({"result", "result0", "output", "out", "values"})
 
 # A Python number in a formula (x * 0.5) is kept as a tensor without dimensions that gives way to any other in type
 # promotion: here to these, of which each is narrower than the dtype that it stands for.
-_NARROWER = {
-    wide: torch.zeros((), dtype=narrow, device="cpu")
-    for wide, narrow in (
-        (torch.float64, torch.float32),
-        (torch.int64, torch.int32),
-        (torch.complex128, torch.complex64),
-    )
-}
+_NARROWER = {torch.float64: torch.float32, torch.int64: torch.int32, torch.complex128: torch.complex64}
 
 _PACKED = "tensors packed by a saved-tensors hook"
 _CHECKPOINTED = f"{_PACKED} (activation checkpointing)"
@@ -361,7 +354,12 @@ def _runs(node: Any) -> bool:
 def _is_number(data: Tensor) -> bool:
     """Whether a tensor without dimensions stands for a Python number: nobody made that tensor."""
     narrower = _NARROWER.get(data.dtype)
-    return narrower is not None and torch.result_type(data, narrower) == narrower.dtype
+    if narrower is None:
+        return False
+    try:
+        return torch.result_type(data, torch.empty((), dtype=narrower, device=data.device)) == narrower
+    except (AssertionError, RuntimeError):  # a fake tensor outside its mode
+        return False
 
 
 def _above(path: str) -> Iterable[str]:

@@ -44,6 +44,8 @@ _PLAIN = frozenset({int, bool, str, type(None), torch.dtype, torch.layout, torch
 # What asking a nested tensor for its shape raises, by layout.
 _Nested = (RuntimeError, TypeError)
 
+_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
+
 _FREE = ""  # instead of the name of an operator that is not recorded
 
 
@@ -127,10 +129,13 @@ class OperatorRecorder(TorchDispatchMode):
         return name
 
     def _taken_apart(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """By PyTorch's own composite kernel; its decompositions in Python would do other work."""
         if not isinstance(func, torch._ops.OpOverload):
             return NotImplemented
+        if not torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), _COMPOSITE):
+            return NotImplemented
         with self:
-            return func.decompose(*args, **kwargs)
+            return func._op_dk(_COMPOSITE, *args, **kwargs)
 
     def _count(self, slot: Slot, name: str, args: Any, kwargs: dict[str, Any] | None, result: Any) -> None:
         try:

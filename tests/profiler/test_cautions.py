@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -74,3 +77,32 @@ def test_an_ordinary_model_has_nothing_to_say() -> None:
         model(torch.randn(N, A)).sum().backward()
     assert run.coverage.notes == ()
     assert run.coverage.complete
+
+
+def test_inference_mode_runs_the_same_kernels() -> None:
+    """Operators arrive whole there, and are taken apart as C++ would: bilinear upsampling stays one operator."""
+    model, x = nn.Upsample(scale_factor=2, mode="bilinear"), torch.rand(1, 3, 4, 4)
+    with torch.no_grad():
+        alone = model(x)
+    with torchtally.profile(model) as run, torch.inference_mode():
+        observed = model(x)
+    with torchtally.profile(model) as other, torch.no_grad():
+        model(x)
+    assert torch.equal(alone, observed)
+    assert run.totals["forward_flops"] == other.totals["forward_flops"]
+
+
+def test_a_run_on_fake_tensors_does_no_harm_to_the_next() -> None:
+    code = (
+        "import torch, torchtally\n"
+        "from torch import nn\n"
+        "from torch._subclasses.fake_tensor import FakeTensorMode\n"
+        "class Divided(nn.Module):\n"
+        "    def forward(self, x): return x / torch.full((), 3) * 0.5\n"
+        "model = Divided()\n"
+        "def step():\n"
+        "    with torchtally.profile(model): model(torch.ones(2, requires_grad=True)).sum().backward()\n"
+        "with FakeTensorMode(): step()\n"
+        "step()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
