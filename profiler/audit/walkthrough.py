@@ -142,7 +142,7 @@ def claim_rows(
 
     def judge_one(claim: Claim, errors: Iterable[ComparisonRow]) -> None:
         if claim.quantity == "rule":
-            judged[claim.id] = _judge_rule(claim, observed, prediction)
+            judged[claim.id] = _judge_rule(claim, follows[claim.id], observed, prediction)
         else:
             judged[claim.id] = _judge_figure(claim, follows[claim.id], witness, prediction, errors)
 
@@ -157,7 +157,7 @@ def claim_rows(
     return [judged[claim.id] for claim in claims]
 
 
-def _judge_rule(claim: Claim, observed: Observed, prediction: Prediction) -> ClaimRow:
+def _judge_rule(claim: Claim, follows: Arithmetic, observed: Observed, prediction: Prediction) -> ClaimRow:
     rule = str(claim.value)
     theory = None
     if rule in ON_STEPS:
@@ -170,8 +170,9 @@ def _judge_rule(claim: Claim, observed: Observed, prediction: Prediction) -> Cla
     if judgement.verdict in ("agrees", "not measured") or judgement.wrong == ("claim",):
         judgement = replace(judgement, reason=finding.seen)
     said: dict[Witness, Value | None] = {"theory": _holds(theory), "count": _holds(finding.holds)}
-    row = _row(claim, "rule", said, judgement, None, judgement.reason)
-    return ClaimRow(claim=claim, row=row, cause=judgement.reason)
+    reason = _joined(judgement.reason, f"by its own rules: {follows.reason}" if follows.reason else "")
+    row = _row(claim, "rule", said, judgement, follows.result, reason)
+    return ClaimRow(claim=claim, row=row, cause=reason)
 
 
 def _by_pytorch(finding: Finding) -> Judgement:

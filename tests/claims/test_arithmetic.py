@@ -111,10 +111,13 @@ def test_about_is_as_wide_as_the_printed_digits(own: str, result: str) -> None:
     assert judged(claim("~300M", value=3 * 10**8, precision=10**8, relation="about"), exact(own)).result == result
 
 
-def test_a_statement_has_no_arithmetic() -> None:
-    rule = claim("dW", value="linear.weight_gradient", precision=None, unit="rule")
-    found = judged(rule, None)
-    assert (found.result, found.right) == (None, None)
+@pytest.mark.parametrize(
+    ("rule", "result"), [("linear.weight_gradient", "exact"), ("linear.weight_times_input", "wrong")]
+)
+def test_a_rule_is_held_to_what_else_the_document_says(rule: str, result: str) -> None:
+    found = judged(claim("dW", value=rule, precision=None, unit="rule"), None)
+    assert (found.result, found.right) == (result, None)
+    assert bool(found.reason) is (result == "wrong")
 
 
 # What a claim adds up. 1.04 + 2.04 = 3.08 prints as 3.1, its rounded parts as 1.0 + 2.0 = 3.0.

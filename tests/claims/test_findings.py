@@ -50,6 +50,11 @@ INHERITED = {
     "L843.network.training.flops": ("2,007.4 MFLOPs", 2_007_875_904),
     "L869.network.forward.memory_bytes": ("22.6 MB", 24_252_712),
 }
+# Rules at odds with what the document says elsewhere: no figure is right or wrong.
+AT_ODDS = {
+    "L515.fc.forward.rule.linear.weight_times_input": ("y = Wx + b", None),
+    "L847.network.rule.backward.weight_updates": ("weight updates", None),
+}
 
 
 def found(result: str) -> dict[str, tuple[str, object]]:
@@ -58,7 +63,7 @@ def found(result: str) -> dict[str, tuple[str, object]]:
 
 def test_the_count_of_each_result() -> None:
     counts = Counter(judged.result for judged in FOUND.values())
-    assert counts == {"exact": 470, "rounded": 110, "drift": 12, "wrong": 16, None: 45}
+    assert counts == {"exact": 470 + 43, "rounded": 110, "drift": 12, "wrong": 16 + 2}
 
 
 def test_what_drifts() -> None:
@@ -66,13 +71,14 @@ def test_what_drifts() -> None:
 
 
 def test_what_is_wrong() -> None:
-    assert found("wrong") == WRONG | INHERITED
+    assert found("wrong") == WRONG | INHERITED | AT_ODDS
 
 
-def test_only_statements_have_no_arithmetic() -> None:
-    assert {name for name, judged in FOUND.items() if judged.result is None} == {
+def test_only_rules_have_no_right_figure() -> None:
+    assert {name for name, judged in FOUND.items() if judged.right is None} == {
         name for name, claim in CLAIMS.items() if claim.unit == "rule"
     }
+    assert all(FOUND[name].reason for name in AT_ODDS)
 
 
 def test_whatever_is_wrong_has_a_reason() -> None:

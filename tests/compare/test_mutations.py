@@ -1080,7 +1080,7 @@ CLAIMS = {
     "a rule for its opposite": ClaimCase(
         id="L515.fc.forward.rule.linear.weight_times_input",
         changed={"value": "linear.input_times_weight"},
-        arithmetic=None,
+        arithmetic="exact",
     ),
 }
 

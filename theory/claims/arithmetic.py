@@ -6,7 +6,8 @@
 - `drift`: not so, but it is the sum, to its printed precision, of its printed parts, none of which is wrong:
   their rounding explains it. A single part is a figure repeated, perhaps in more digits than it had.
 - `wrong`: neither. What adds up a wrong part is wrong as well, and says which.
-- None: a statement without a figure.
+- A rule has no figure to follow: it is `exact` where the document keeps to it, and `wrong` where it is at odds with
+  what the document says elsewhere (see `reasons.RULES_AT_ODDS`, argued by hand).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import Literal
 
-from .reasons import REASONS
+from .reasons import REASONS, RULES_AT_ODDS
 from .records import Claim, Number, Own, Range, roundings
 from .rules import by_own_rules
 
@@ -28,7 +29,7 @@ Result = Literal["exact", "rounded", "drift", "wrong"]
 class Arithmetic:
     """How a claim follows from the document's rules, the right figure, in the claim's unit, and why."""
 
-    result: Result | None
+    result: Result
     right: Own
     reason: str
 
@@ -44,7 +45,8 @@ def arithmetic(
     `own_values` gives the same for its parts. Raises KeyError where a part is not in `claims_by_id`.
     """
     if own_value is None:
-        return Arithmetic(result=None, right=None, reason="a statement; no figure follows")
+        odds = RULES_AT_ODDS.get(str(claim.value), "")
+        return Arithmetic(result="wrong" if odds else "exact", right=None, reason=odds)
     parts = tuple(claims_by_id[part] for part in claim.parts) if _sums_up(claim, claims_by_id) else ()
     wrong = tuple(part for part in parts if _is_wrong(part, claims_by_id, own_values))
     result = _result(claim, own_value, drifts=bool(parts) and not wrong)

@@ -44,3 +44,11 @@ REASONS = {
         "gains 1,280"
     ),
 }
+
+# Rules that are at odds with what the document itself says elsewhere, by name.
+RULES_AT_ODDS = {
+    "linear.weight_times_input": (
+        "its own W is (128, 10), as its gradient's shape says, so that only xW is defined; it writes y = xW + b before"
+    ),
+    "backward.weight_updates": "none of its own backward figures has an update in it",
+}
