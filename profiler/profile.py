@@ -28,6 +28,7 @@ from .capture.expected import ExpectedGradients
 from .capture.graph import GraphWalker
 from .capture.modules import CallRecorder
 from .capture.operators import OperatorRecorder
+from .capture.saved import SavedTensors
 from .capture.tensors import SpecTable
 from .environment import environment
 from .errors import NotAModuleError, RunStateError, UsageError
@@ -95,14 +96,9 @@ class Profile:
         index = {id(module): position for position, module in enumerate(modules.values())}
         self._expected = ExpectedGradients()
         self._calls = CallRecorder(index, table, self._expected)
-        self._walker = GraphWalker(
-            table,
-            self._expected,
-            self._calls.owner_of,
-            self._holders.keys(),
-            _parameter_storages(model),
-            {position for position, module in enumerate(modules.values()) if isinstance(module, _DropoutNd)},
-        )
+        dropouts = {position for position, module in enumerate(modules.values()) if isinstance(module, _DropoutNd)}
+        self._saved = SavedTensors(table, _parameter_storages(model), dropouts)
+        self._walker = GraphWalker(table, self._expected, self._calls.owner_of, self._holders.keys(), self._saved)
         owners = {identity: owner for identity, (_, owner, _) in self._holders.items()}
         self._operators = OperatorRecorder(self._calls, table, self._walker, owners, self._prices.is_free)
         self._environment = environment(_device(model))
@@ -123,7 +119,7 @@ class Profile:
         finally:
             self._trace = self._freeze(None if kind is None else kind.__name__)
             # The run keeps facts, and nothing of the model.
-            del self._calls, self._operators, self._walker, self._expected, self._holders
+            del self._calls, self._operators, self._walker, self._saved, self._expected, self._holders
             self._model = None
             self._state = "ended"
 
@@ -136,8 +132,8 @@ class Profile:
             calls=self._calls.facts(paths, specs),
             operators=self._operators.facts(paths),
             gradients=(*self._calls.gradient_facts(paths, specs), *self._parameter_gradients()),
-            saved=self._walker.facts(paths, specs),
-            saved_unknown=self._walker.unknown(paths),
+            saved=self._saved.facts(paths, specs),
+            saved_unknown=self._saved.unknown(paths),
             second_order=self._operators.second_order,
             notes=self._notes(error),
         )
@@ -148,7 +144,7 @@ class Profile:
             yield GradientFacts(self._paths[owner], "parameter", name, self._specs.of(parameter), times)
 
     def _notes(self, error: str | None) -> tuple[str, ...]:
-        notes = (*self._cautions, *self._walker.notes(self._paths))
+        notes = (*self._cautions, *self._saved.notes(self._paths))
         if error:
             notes += (f"the block was ended by {error}: figures are of the part before it",)
         elif not self._calls.finished:

@@ -1,4 +1,4 @@
-"""The autograd graph, walked once as a backward pass begins: what it has saved, and where gradients will arrive.
+"""The autograd graph, walked once as a backward pass begins: where gradients will arrive.
 
 Reading `next_functions` and the raw saved variables dispatches nothing, keeps nothing alive and leaves autograd's
 check of in-place changes on, which saved-tensor hooks would turn off.
@@ -7,20 +7,16 @@ check of in-place changes on, which saved-tensor hooks would turn off.
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
-from torch.utils.checkpoint import _Holder
 from torch.utils.hooks import RemovableHandle
 
-from ..records import Phase, SavedFacts, SavedRole
-from .attribution import BEFORE, NOBODY, SequenceTable
+from .attribution import SequenceTable
 from .autograd import (
     NO_SEQUENCE_NUMBER,
     OUTSIDE_BACKWARD,
@@ -30,25 +26,7 @@ from .autograd import (
     will_execute,
 )
 from .expected import LIMIT, PLACES, Arrivals, ExpectedGradients, leaf_place, place
-from .tensors import SpecTable, tensors_in
-
-_PREFIX = "_raw_saved_"
-_FACTOR = f"{_PREFIX}other"
-_STATISTICS = frozenset({"result1", "result2", "mean", "rstd", "save_mean", "save_var", "save_invstd", "logsumexp"})
-_MASKS = frozenset({"mask", "noise"})
-_RESULTS = frozenset({"result", "result0", "output", "out", "values"})
-
-# A Python number in a formula (x * 0.5) is kept as a tensor without dimensions that gives way to any other in type
-# promotion: here to these, of which each is narrower than the dtype that it stands for.
-_NARROWER = {torch.float64: torch.float32, torch.int64: torch.int32, torch.complex128: torch.complex64}
-
-_PACKED = "tensors packed by a saved-tensors hook"
-_CHECKPOINTED = f"{_PACKED} (activation checkpointing)"
-
-# Owner, whether in a recomputed call, autograd's name for it, shape, dtype, and the storage's bytes.
-_Saved = tuple[int, bool, str, torch.Size, torch.dtype, int]
-
-_PASSES = 8  # that have ended and are remembered
+from .saved import SavedTensors
 
 
 @dataclass(slots=True, eq=False)
@@ -80,9 +58,7 @@ class _Pass:
 class GraphWalker:
     """Walks each graph once per backward pass.
 
-    `parameters` are the identities of the model's parameters, `storages` those of the storages that hold parameters and
-    buffers, which are not counted as saved. `dropouts` are the owners that drop elements out: what they multiply by is
-    a mask, whatever its dtype.
+    `parameters` are the identities of the model's parameters; `saved` gets the nodes of each walk.
     """
 
     def __init__(
@@ -91,25 +67,19 @@ class GraphWalker:
         expected: ExpectedGradients,
         owner_of_call: Callable[[int], int],
         parameters: Collection[int],
-        storages: set[int],
-        dropouts: Collection[int] = (),
+        saved: SavedTensors,
     ) -> None:
         self.parameter_gradients: dict[int, int] = {}  # identity of the parameter -> times
         self._table = table
         self._expected = expected
         self._owner_of_call = owner_of_call
         self._parameters = parameters
-        self._held = storages
-        self._dropouts = dropouts
-        self._attributes: dict[type, tuple[str, ...]] = {}
-        self._counts: dict[_Saved, int] = {}
-        self._unreadable: dict[tuple[int, str], int] = {}  # owner and what -> times
+        self._saved = saved
         self._thread = threading.get_ident()
         self._task = OUTSIDE_BACKWARD
         self._handles: list[RemovableHandle] = []
         self._passes: dict[int, _Pass] = {}  # backward passes that have not ended, by graph task
         self.seen: set[int] = set()  # numbers of the nodes walked in this backward pass
-        self._ended_passes: deque[tuple[int, set[int]]] = deque(maxlen=_PASSES)  # when each started, and its storages
         self._kept: set[int] = set()  # numbers of nodes in kept graphs: their saved tensors are counted once
 
     def visit(self, node: Any, number: int, task: int) -> None:
@@ -128,7 +98,9 @@ class GraphWalker:
             this = self._passes[self._task] = _Pass(kept, self._next_number(number), self.seen)
             call_when_pass_ends(partial(self._ended, self._task))
         nodes = self._reachable(root, number, this)
-        self._collect(nodes, this)
+        around = [(each.started, each.storages) for each in self._passes.values() if each is not this]
+        fresh = {number: node for number, node in nodes.items() if number not in self._kept} if self._kept else nodes
+        self._saved.collect(fresh, this.storages, around)
         if kept:
             if len(self._kept) > LIMIT:
                 self._kept = set()
@@ -150,8 +122,7 @@ class GraphWalker:
             self._forget_questions()
 
     def _book(self, this: _Pass) -> None:
-        if this.storages:
-            self._ended_passes.append((this.started, this.storages))
+        self._saved.remember(this.started, this.storages)
         self._expected.arrive(this.arrivals, self._table.owner, self._owner_of_call, kept=this.kept)
         gradients = self.parameter_gradients
         for identity in this.parameters:
@@ -230,117 +201,6 @@ class GraphWalker:
             handle.remove()
         self._handles.clear()
 
-    def _collect(self, nodes: dict[int, Any], this: _Pass) -> None:
-        """Give each storage to the first node, in forward order, that saved it. No unpacking hook is run.
-
-        Two nodes that were there when a pass started share what both saved, though the second is walked in a later one.
-        """
-        attributes, kept = self._attributes, self._kept
-        around = [each for each in self._passes.values() if each is not this]
-        recomputed_from = min((each.started for each in around), default=NO_SEQUENCE_NUMBER)
-        lowest = min(nodes)
-        passes = (*self._ended_passes, *((each.started, each.storages) for each in around))
-        earlier = [(started, storages) for started, storages in passes if started > lowest]
-        for number in sorted(nodes):
-            if number in kept:
-                continue
-            shared = [storages for started, storages in earlier if started > number] if earlier else []
-            node = nodes[number]
-            kind = type(node)
-            names = attributes.get(kind)
-            if names is None:
-                names = attributes[kind] = tuple(name for name in dir(node) if name.startswith(_PREFIX))
-            if names:
-                self._collect_from(node, number, names, this.storages, shared, number >= recomputed_from)
-            elif kind.__name__ == "CopySlices":
-                self._cannot_read(number, "what an in-place write into a view saved (CopySlices)")
-            if isinstance(node, BackwardCFunction) and self._keeps_attributes(node, this.storages):
-                self._cannot_read(number, f"what {kind.__name__} keeps as attributes")
-
-    def _collect_from(
-        self,
-        node: Any,
-        number: int,
-        names: tuple[str, ...],
-        storages: set[int],
-        shared: Collection[set[int]],
-        recomputed: bool,
-    ) -> None:
-        held = self._held
-        try:
-            for name in names:
-                raw = getattr(node, name)
-                for variable in raw if type(raw) is tuple or type(raw) is list else (raw,):
-                    data = None if variable is None else variable.data
-                    if data is None:
-                        continue
-                    if not isinstance(data, Tensor):
-                        self._cannot_read(number, _CHECKPOINTED if isinstance(data, _Holder) else _PACKED)
-                        continue
-                    if not data.ndim and _is_number(data):
-                        continue
-                    storage = data.untyped_storage()
-                    identity = storage._cdata
-                    if identity not in storages and identity not in held:
-                        storages.add(identity)
-                        if shared and any(identity in others for others in shared):
-                            continue
-                        key = (self._table.owner(number), recomputed, name, data.shape, data.dtype, storage.nbytes())
-                        self._counts[key] = self._counts.get(key, 0) + 1
-        except (RuntimeError, NotImplementedError):  # released already; or sparse, opaque, functorch tensors
-            self._cannot_read(number, f"the saved tensors of {node.name()}")
-
-    def _keeps_attributes(self, node: Any, storages: set[int]) -> bool:
-        """Whether a custom function keeps tensors besides those that autograd saved for it. Called after those."""
-        held = self._held
-        for value in vars(node).values():
-            for tensor in tensors_in(value):
-                identity = tensor.untyped_storage()._cdata
-                if identity not in storages and identity not in held:
-                    return True
-        return False
-
-    def _cannot_read(self, number: int, what: str) -> None:
-        key = (self._table.owner(number), what)
-        self._unreadable[key] = self._unreadable.get(key, 0) + 1
-
-    def facts(self, paths: tuple[str, ...], specs: SpecTable) -> tuple[SavedFacts, ...]:
-        """What was saved, as records; a storage of the loss, or of other work, has no path of a module."""
-        return tuple(
-            SavedFacts(
-                path=paths[owner] if owner >= 0 else "",
-                phase="recompute" if recomputed and owner >= 0 else _phase(owner),
-                role="mask" if owner in self._dropouts and name == _FACTOR else _role(name, dtype),
-                tensor=specs.one((shape, dtype)),
-                bytes=nbytes,
-                times=times,
-            )
-            for (owner, recomputed, name, shape, dtype, nbytes), times in self._counts.items()
-        )
-
-    def unknown(self, paths: tuple[str, ...]) -> tuple[tuple[str, Phase], ...]:
-        """Path and phase of rows whose saved tensors could not all be seen.
-
-        What a checkpoint itself keeps, its inputs, hangs on no node; any module around the checkpointed one may have
-        called it.
-        """
-        found: dict[tuple[str, Phase], None] = {}
-        for owner, what in self._unreadable:
-            path = paths[owner] if owner >= 0 else ""
-            found[path, _phase(owner)] = None
-            if what == _CHECKPOINTED and owner >= 0:
-                found.update(dict.fromkeys((each, "forward") for each in _above(path)))
-        return tuple(found)
-
-    def notes(self, paths: tuple[str, ...]) -> tuple[str, ...]:
-        """What could not be seen, and where."""
-        return tuple(
-            f"{paths[owner] or '(model)' if owner >= 0 else 'outside the model'}: {what} cannot be seen, "
-            f"{times} times; "
-            "saved_bytes leaves them out"
-            for (owner, what), times in self._unreadable.items()
-        )
-
 
 def _runs(node: Any) -> bool:
     """Whether the pass comes to this node. Autograd refuses to say so of a leaf that autograd.grad will return: it
@@ -349,37 +209,3 @@ def _runs(node: Any) -> bool:
         return will_execute(node)
     except RuntimeError:
         return True
-
-
-def _is_number(data: Tensor) -> bool:
-    """Whether a tensor without dimensions stands for a Python number: nobody made that tensor."""
-    narrower = _NARROWER.get(data.dtype)
-    if narrower is None:
-        return False
-    try:
-        return torch.result_type(data, torch.empty((), dtype=narrower, device=data.device)) == narrower
-    except (AssertionError, RuntimeError):  # a fake tensor outside its mode
-        return False
-
-
-def _above(path: str) -> Iterable[str]:
-    """`a.b.c` -> `a.b`, `a` and "" """
-    while path:
-        path = path.rpartition(".")[0]
-        yield path
-
-
-def _phase(owner: int) -> Phase:
-    return "loss" if owner == NOBODY else "outside" if owner == BEFORE else "forward"
-
-
-def _role(attribute: str, dtype: torch.dtype) -> SavedRole:
-    """What a tensor is to the node that saved it, from autograd's name for it and its dtype."""
-    name = attribute.removeprefix(_PREFIX)
-    if dtype in (torch.bool, torch.uint8) or name in _MASKS:
-        return "mask"
-    if not dtype.is_floating_point and not dtype.is_complex:
-        return "index"
-    if name in _STATISTICS:
-        return "statistics"
-    return "output" if name in _RESULTS else "input"
