@@ -1,7 +1,6 @@
 """The autograd graph, walked once as a backward pass begins: where gradients will arrive.
 
-Reading `next_functions` and the raw saved variables dispatches nothing, keeps nothing alive and leaves autograd's
-check of in-place changes on, which saved-tensor hooks would turn off.
+Reading `next_functions` dispatches nothing and keeps nothing alive.
 """
 
 from __future__ import annotations
