@@ -77,15 +77,17 @@ def audit(
     for path in (json_path, csv_path):
         if path is not None:
             check_writable(path)
+    from ..models.cnn import CNNConfig
     from .audit.walkthrough import audit as run_audit
     from .report.audit import audit_view
     from .report.data import audit_csv, audit_json
     from .report.terminal import show
 
     try:
-        result = run_audit(device=_device(device), batch_size=batch_size, resolution=image_size)
+        CNNConfig(resolution=image_size)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    result = run_audit(device=_device(device), batch_size=batch_size, resolution=image_size)
     if json_path is not None:
         write_atomically(json_path, audit_json(result))
     if csv_path is not None:

@@ -21,11 +21,3 @@ class RunStateError(TallyError, RuntimeError):
 
 class PricingError(TallyError, ValueError):
     """A formula was registered twice, or its result is not a cost."""
-
-
-class DataError(TallyError, ValueError):
-    """A file or record that does not read as what it should be."""
-
-
-class TallyWarning(UserWarning):
-    """Something that makes a result less than it looks; the result says so too."""

@@ -72,14 +72,15 @@ class RunWitness:
         return [row for row in rows if not layer or row.path == layer or row.path.startswith(layer + ".")]
 
     def _input(self, quantity: str) -> Value | None:
-        images = self._call("").inputs[0]
+        call = self._call("")
+        images, learned = call.inputs[0], call.inputs_need_grad[0]
         known: dict[str, Value] = {
             "input_shape": images.shape,
             "output_shape": images.shape,
             "elements": images.elements,
             "activation_bytes": images.nbytes,
-            "parameters": 0,  # no module holds the images
-            "flops": 0,  # nothing was dispatched before the first module
+            "parameters": images.elements if learned else 0,
+            "flops": self._ledger.totals.get("outside_flops", 0),  # dispatched in the block, and in no module
         }
         return known.get(quantity)
 

@@ -27,6 +27,7 @@ from ..compare import (
     is_failure,
 )
 from ..environment import environment
+from ..errors import UsageError
 from ..verdict import OBSERVERS, Judgement, Value, Witness, judge
 from .in_run import RunWitness
 from .on_paper import by_theory
@@ -83,8 +84,10 @@ class Audit:
 def audit(*, device: str = "cpu", batch_size: int = WALKTHROUGH_BATCH, resolution: tuple[int, int] = (32, 32)) -> Audit:
     """Run the CNN on that device and judge it. With the walkthrough's N = 32 and 32 x 32, its claims are judged too.
 
-    Raises ValueError for settings that make no network (see `CNNConfig`).
+    Raises ValueError for settings that make no network (see `CNNConfig`), and for a batch of no images.
     """
+    if batch_size < 1:
+        raise UsageError(f"batch_size must be at least 1, got {batch_size}")
     config = CNNConfig(resolution=resolution)
     observed = observe(config, batch_size, device)
     network = network_of(config)

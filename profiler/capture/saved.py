@@ -166,9 +166,8 @@ class SavedTensors:
     def notes(self, paths: tuple[str, ...]) -> tuple[str, ...]:
         """What could not be seen, and where."""
         return tuple(
-            f"{paths[owner] or '(model)' if owner >= 0 else 'outside the model'}: {what} cannot be seen, "
-            f"{times} times; "
-            "saved_bytes leaves them out"
+            f"{paths[owner] or '(model)' if owner >= 0 else 'outside the model'}: {what} cannot be seen "
+            f"({times}x); saved_bytes leaves them out"
             for (owner, what), times in self._unreadable.items()
         )
 

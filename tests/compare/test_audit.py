@@ -460,3 +460,9 @@ def test_the_exit_status_where_all_is_well(capsys: pytest.CaptureFixture[str], t
 
 def test_the_walkthrough_is_audited_at_its_own_settings() -> None:
     assert (walkthrough.WALKTHROUGH, walkthrough.WALKTHROUGH_BATCH) == (WALKTHROUGH, 32)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_of_no_images(batch_size: int) -> None:
+    with pytest.raises(ValueError, match="batch_size"):
+        audit(batch_size=batch_size)
