@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
-from functools import cached_property
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,25 +32,20 @@ from .capture.tensors import SpecTable
 from .environment import environment
 from .errors import NotAModuleError, RunStateError, UsageError
 from .formulas import Formula
-from .ledger import Coverage, Ledger, build
 from .pricing import PRICES, Prices
 from .records import GradientFacts, ModuleFacts, ParameterFacts, Trace
+from .run import Run
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ..theory.layer import Layer
-    from .compare import Comparison
 
 State = Literal["new", "active", "ended"]
-
-_IN_SHORT = ("parameters", "forward_flops", "backward_flops", "activation_bytes", "saved_bytes")
 
 # A parameter, the index of the first module that holds it, and its name there.
 Holder = tuple[nn.Parameter, int, str]
 
 
-class Profile:
+class Profile(Run):
     """One watched block. Made by `profile`; entered once; read after it has ended, also when it ended by an error."""
 
     def __init__(self, model: nn.Module, *, prices: Prices = PRICES) -> None:
@@ -61,7 +55,7 @@ class Profile:
                 "for a function, wrap it in a module whose forward calls it"
             )
         self._model: nn.Module | None = model
-        self._prices = prices
+        super().__init__(prices=prices)
         self._state: State = "new"
         self._lock = threading.Lock()
         self._exits = ExitStack()
@@ -91,7 +85,7 @@ class Profile:
         self._paths = tuple(modules)
         self._facts = _module_facts(modules, specs)
         # Settings are read now: what the block changes later is not what its first call ran with.
-        self._layers = {path: _closed_form(module) for path, module in modules.items()}
+        self._layers = closed_forms(modules)
         self._holders = _holders(modules)
         index = {id(module): position for position, module in enumerate(modules.values())}
         self._expected = ExpectedGradients()
@@ -154,11 +148,7 @@ class Profile:
             notes += (f"module calls in other threads were not observed: {calls}; profile each thread's part itself",)
         return notes
 
-    # Reading -------------------------------------------------------------------------------------------------------
-
-    @property
-    def trace(self) -> Trace:
-        """The facts. Raises RunStateError before the block has ended."""
+    def _ended(self) -> None:
         if self._state != "ended":
             raise RunStateError(
                 "this run has no results yet: "
@@ -168,75 +158,12 @@ class Profile:
                     else "enter it with `with torchtally.profile(model) as run:`"
                 )
             )
-        return self._trace
-
-    @cached_property
-    def ledger(self) -> Ledger:
-        """The facts priced: rows per module path and phase, totals, coverage."""
-        return build(self.trace, self._prices)
-
-    @property
-    def totals(self) -> Mapping[str, int]:
-        """Sums over the model. A figure of a phase that did not happen is absent."""
-        return self.ledger.totals
-
-    def per_sample(self, samples: int | None = None) -> dict[str, float]:
-        """The totals divided by the number of samples: by default the first dimension of the model's first input, added
-        up over its calls.
-
-        Parameters and their bytes are not divided. Raises RunStateError where the run shows no such dimension.
-        """
-        if samples is None:
-            samples = self._samples()
-        elif not isinstance(samples, int) or samples < 1:
-            raise UsageError(f"per_sample() needs a number of samples of at least 1, got {samples!r}")
-        whole = {"parameters", "parameter_bytes", "parameter_gradient_bytes"}
-        return {name: figure if name in whole else figure / samples for name, figure in self.totals.items()}
-
-    def _samples(self) -> int:
-        calls = [call for call in self.trace.calls if call.path == "" and call.phase == "forward"]
-        if calls and all(call.inputs and call.inputs[0].shape and call.inputs[0].shape[0] for call in calls):
-            return sum(call.times * call.inputs[0].shape[0] for call in calls)
-        raise RunStateError("the run shows no batch dimension; say per_sample(samples=...)")
-
-    @property
-    def coverage(self) -> Coverage:
-        """What the totals rest on: unpriced operators, and what could not be observed."""
-        return self.ledger.coverage
-
-    @property
-    def layers(self) -> Mapping[str, Layer]:
-        """The closed form of each module that has one, by path."""
-        _ = self.trace
-        return {path: layer for path, layer in self._layers.items() if layer is not None}
-
-    def to_frame(self, *, inclusive: bool = False) -> pd.DataFrame:
-        """The ledger as a DataFrame, one row per module path and phase; what was not measured is missing.
-
-        Rows are exclusive, and add up; with `inclusive`, each has the sums over its module and all modules inside it.
-        """
-        from .report.frame import ledger_frame
-
-        return ledger_frame(self.ledger, inclusive=inclusive)
 
     def __repr__(self) -> str:
-        if self._state != "ended":
-            return f"<torchtally run, {self._state}>"
-        figures = (f"{name}={self.totals[name]:,}" for name in _IN_SHORT if name in self.totals)
-        return f"<torchtally run: {', '.join(figures)}>"
-
-    def compare(self) -> Comparison:
-        """Closed forms against this run's counts, layer by layer."""
-        from .compare import compare_layers
-
-        return compare_layers(self.ledger, self.trace, self.layers)
+        return super().__repr__() if self._state == "ended" else f"<torchtally run, {self._state}>"
 
     def __str__(self) -> str:
-        from .report.terminal import ledger_text
-
-        if self._state != "ended":
-            return f"<torchtally run, {self._state}>"
-        return ledger_text(self.ledger)
+        return super().__str__() if self._state == "ended" else f"<torchtally run, {self._state}>"
 
 
 def profile(model: nn.Module, *, prices: Prices = PRICES, formulas: Mapping[Any, Formula] | None = None) -> Profile:
@@ -287,12 +214,16 @@ def _module_facts(modules: Mapping[str, nn.Module], specs: SpecTable) -> tuple[M
     )
 
 
-def _closed_form(module: nn.Module) -> Layer | None:
-    """None also where a module has settings that its closed form refuses: that must not stop the user's step."""
-    try:
-        return adapt(module)
-    except (ValueError, TypeError, AttributeError):
-        return None
+def closed_forms(modules: Mapping[str, nn.Module]) -> dict[str, Layer]:
+    """The closed form of each module that has one, by path.
+
+    None also where a module has settings that its closed form refuses: that must not stop the user's step.
+    """
+    found = {}
+    for path, module in modules.items():
+        with suppress(ValueError, TypeError, AttributeError):
+            found[path] = adapt(module)
+    return {path: layer for path, layer in found.items() if layer is not None}
 
 
 def _holders(modules: Mapping[str, nn.Module]) -> dict[int, Holder]:

@@ -10,30 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from ..theory.phase import PHASES as PHASES
+from ..theory.phase import Phase as Phase
 from ..theory.tensor import TensorSpec
-
-Phase = Literal["forward", "loss", "backward", "accumulation", "optimizer", "recompute", "outside"]
-"""What the step was doing.
-
-forward       inside a module's call
-loss          outside the model's modules, on tensors that need a gradient, and the backward of that: the loss, and any
-              other model that works on such tensors
-backward      inside autograd, in a node that a module's forward made
-accumulation  autograd adding gradients that meet: at a fan-out, or into an existing `.grad`
-optimizer     inside `Optimizer.step`
-recompute     a module's forward called inside backward (activation checkpointing)
-outside       anything else in the block: data preparation, metrics
-"""
-
-PHASES: tuple[Phase, ...] = (
-    "forward",
-    "loss",
-    "backward",
-    "accumulation",
-    "optimizer",
-    "recompute",
-    "outside",
-)
 
 # An operator's argument as far as a price may depend on it. Floating-point scalars are dropped (None).
 Argument: TypeAlias = TensorSpec | int | bool | str | None | tuple["Argument", ...]

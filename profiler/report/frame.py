@@ -12,6 +12,7 @@ from ..compare import COLUMNS as COMPARISON_COLUMNS
 from ..compare import ComparisonRow
 from ..ledger import COLUMNS as ROW_COLUMNS
 from ..ledger import Ledger, Row
+from ..memory import Memory
 from ..rollup import including_children
 
 _INTEGERS = frozenset(entry.name for entry in dataclasses.fields(Row) if str(entry.type) == "int | None")
@@ -33,3 +34,20 @@ def comparison_frame(rows: Sequence[ComparisonRow]) -> pd.DataFrame:
 def _frame(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
     """Columns of objects: pandas would make floats of integers with gaps between them."""
     return pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=object) for name in columns})
+
+
+def bill_frame(memory: Memory) -> pd.DataFrame:
+    """What was live at the peak, by module path and category, largest first."""
+    rows = sorted(((*key, size) for key, size in memory.stream.bill().items()), key=lambda row: (-row[2], row[0]))
+    return pd.DataFrame(rows, columns=["path", "category", "bytes"])
+
+
+def timeline_frame(memory: Memory) -> pd.DataFrame:
+    """A row per event of the stream."""
+    stream = memory.stream
+    rows = [
+        (number, event.path, event.phase, block.category, block.operator, stream.signed(event), live)
+        for number, (event, live) in enumerate(zip(stream.events, stream.live_bytes[1:], strict=True))
+        for block in (stream.blocks[event.block],)
+    ]
+    return pd.DataFrame(rows, columns=["event", "path", "phase", "category", "operator", "bytes", "live_bytes"])
