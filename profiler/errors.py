@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .memory import Memory
+
 
 class TallyError(Exception):
     """Base of all errors raised by torchtally itself; errors of the user's own step pass through untouched."""
@@ -21,3 +26,19 @@ class RunStateError(TallyError, RuntimeError):
 
 class PricingError(TallyError, ValueError):
     """A formula was registered twice, or its result is not a cost."""
+
+
+class FileFormatError(UsageError):
+    """A file that is not what it should be. The message says which file, where in it, and what was expected there."""
+
+
+class StepsDifferError(TallyError, ValueError):
+    """Steps that were to be the same were not: what was measured of one does not hold for the others."""
+
+
+class StepOutOfMemoryError(TallyError, MemoryError):
+    """A step asked for more memory than there was. `memory` has what was live by then, event by event."""
+
+    def __init__(self, message: str, memory: Memory) -> None:
+        super().__init__(message)
+        self.memory = memory

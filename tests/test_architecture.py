@@ -173,8 +173,8 @@ def test_the_walk_finds_the_files() -> None:
 
 
 def test_the_public_face() -> None:
-    types = ["Audit", "Comparison", "Price", "Profile", "Signature", "TallyError", "Workload"]
-    assert torchtally.__all__ == ["PRICES", *types, "audit", "count", "profile"]
+    types = ["Audit", "Comparison", "Price", "Profile", "Run", "Signature", "TallyError", "Workload"]
+    assert torchtally.__all__ == ["PRICES", *types, "audit", "count", "measure", "profile"]
     assert all(getattr(torchtally, name) is not None for name in torchtally.__all__)
     assert set(torchtally.__all__) <= set(dir(torchtally))
     with pytest.raises(AttributeError, match="no attribute 'profle'"):

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from .profiler.count import count
     from .profiler.errors import TallyError
     from .profiler.formulas import Price
+    from .profiler.measure import measure
     from .profiler.pricing import PRICES
     from .profiler.profile import Profile, profile
     from .profiler.records import Signature
+    from .profiler.run import Run
     from .profiler.workload import Workload
 
 _HOMES = {
@@ -31,9 +33,11 @@ _HOMES = {
     "Comparison": ".profiler.compare",
     "PRICES": ".profiler.pricing",
     "Price": ".profiler.formulas",
+    "Run": ".profiler.run",
     "Signature": ".profiler.records",
     "Workload": ".profiler.workload",
     "count": ".profiler.count",
+    "measure": ".profiler.measure",
     "Profile": ".profiler.profile",
     "TallyError": ".profiler.errors",
     "audit": ".profiler.audit",
@@ -46,11 +50,13 @@ __all__ = [
     "Comparison",
     "Price",
     "Profile",
+    "Run",
     "Signature",
     "TallyError",
     "Workload",
     "audit",
     "count",
+    "measure",
     "profile",
 ]
 

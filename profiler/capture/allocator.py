@@ -1,0 +1,132 @@
+"""The allocator's own account: every request and return of memory, in order, with what was running.
+
+PyTorch's profiler reports each allocation with its exact size and pointer, workspaces inside operators included, and
+the ranges around it: operators, autograd nodes, and ranges of our own. Memory that was there before is never reported,
+not even when it is returned.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch.autograd import profiler as torch_profiler
+
+from ..errors import RunStateError
+
+# Opens a range of that name in the account. Cheap, and nothing where no account is being kept.
+Range = torch._C._profiler._RecordFunctionFast
+
+_NO_NUMBER = -1
+
+
+@dataclass(slots=True, eq=False)
+class Span:
+    """A range in which something ran: an operator, an autograd node, or one of our own. Two spans are never equal.
+
+    `number` is the autograd sequence number, -1 where there is none. `outer` is the range around this one.
+    """
+
+    name: str
+    number: int
+    outer: Span | None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Memory asked for (`bytes` > 0) or given back (< 0), at an address."""
+
+    pointer: int
+    bytes: int
+    span: Span | None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A span begins or ends."""
+
+    what: Literal["begins", "ends"]
+    span: Span
+
+
+Entry: TypeAlias = Request | Moment
+
+
+class Account:
+    """What the allocator did while `account()` was open; read once it is closed."""
+
+    def __init__(self) -> None:
+        self._profile = torch_profiler.profile(use_cpu=True, profile_memory=True)
+        self._entries: tuple[Entry, ...] | None = None
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Requests and spans of the CPU in order of time. Raises RunStateError while the account is open."""
+        if self._entries is None:
+            raise RunStateError("the allocator's account is read when it is closed")
+        return self._entries
+
+    def _open(self) -> None:
+        if torch._C._autograd._profiler_enabled():
+            raise RunStateError(
+                "memory cannot be measured while another profiler session is active; leave that one first"
+            )
+        with _quiet():
+            self._profile.__enter__()
+
+    def _close(self) -> None:
+        with _quiet():
+            self._profile.__exit__(None, None, None)
+        results: Any = self._profile.kineto_results
+        timed = [entry for root in results.experimental_event_tree() for entry in _entries(root)]
+        timed.sort(key=lambda entry: entry[0])  # threads run side by side; within one, the order stays
+        self._entries = tuple(entry for _, entry in timed)
+        del self._profile
+
+
+@contextmanager
+def account() -> Iterator[Account]:
+    """Keep the allocator's account for a block."""
+    kept = Account()
+    kept._open()
+    try:
+        yield kept
+    finally:
+        kept._close()
+
+
+def _entries(root: Any) -> Iterator[tuple[int, Entry]]:
+    """The tree under one event, depth first, each entry with its time. Without recursion: models nest deeply."""
+    todo: list[tuple[Any, Span | None]] = [(root, None)]
+    while todo:
+        event, outer = todo.pop()
+        if isinstance(event, Span):
+            yield todo.pop()[0], Moment("ends", event)
+            continue
+        if event.tag.name == "Allocation":
+            facts = event.extra_fields
+            if facts.device.type == "cpu":
+                yield event.start_time_ns, Request(facts.ptr or 0, facts.alloc_size, outer)
+            continue
+        span = Span(event.name, getattr(event.extra_fields, "sequence_number", _NO_NUMBER), outer)
+        yield event.start_time_ns, Moment("begins", span)
+        todo += ((event.end_time_ns, None), (span, None))
+        todo += ((child, span) for child in reversed(event.children))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Some builds print a line on the console whenever the profiler starts or stops; this is where they look."""
+    before = os.environ.get("KINETO_LOG_LEVEL")
+    os.environ["KINETO_LOG_LEVEL"] = "99"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["KINETO_LOG_LEVEL"]
+        else:
+            os.environ["KINETO_LOG_LEVEL"] = before

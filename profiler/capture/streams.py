@@ -1,0 +1,274 @@
+"""From the allocator's account to streams of blocks: whose each request is, and what for.
+
+A block is judged when all is known of it: where it was opened and closed, and who named its address in between. In this
+order: what somebody holds by name (parameters, state, gradients, input); what was opened and closed inside one
+operator (workspace); else by the phase it was opened in, and by who let go of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import torch
+
+from ...theory.phase import Phase
+from ...theory.stream import Block, Category, Event, Stream
+from .allocator import Entry, Request, Span
+from .attribution import NOBODY, SequenceTable
+from .memory import MODULE, NOTE, Note
+from .whereabouts import Whereabouts
+
+_NODE = "autograd::engine::evaluate_function: "
+_ACCUMULATE = _NODE + "torch::autograd::AccumulateGrad"
+_OPTIMIZER = "Optimizer.step#"
+_SEED = "aten::ones_like"  # what `loss.backward()` begins with
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where a request was made: module, phase, the operator around it, and the autograd node around that."""
+
+    path: str
+    phase: Phase
+    operator: Span | None
+    node: Span | None
+
+
+@dataclass(slots=True)
+class _Open:
+    """A block while its story is being read."""
+
+    bytes: int
+    opened: Context | None  # None: older than the account
+    closed: Context | None = None
+    named: list[Whereabouts] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Where a step lies among the events, and what was open when it began, by address."""
+
+    first_event: int
+    before: dict[int, int]
+
+
+class Reader:
+    """Reads an account once, and then says what each step in it was."""
+
+    def __init__(self, paths: Sequence[str], table: SequenceTable, notes: Sequence[Note]) -> None:
+        self._paths = paths
+        self._table = table
+        self._notes = notes
+        self._blocks: list[_Open] = []
+        self._events: list[tuple[int, bool, Context]] = []
+        self._open: dict[int, int] = {}
+        self._steps: list[_Step] = []
+        self._contexts: dict[Span | None, Context] = {}
+        self._numbers: dict[Span, int] = {}
+        self._between: Phase = "outside"  # what happens outside any call, node or optimizer
+        self._latest = ""  # the module whose backward ran last
+
+    def read(self, entries: Iterable[Entry]) -> None:
+        """Follow the account from beginning to end."""
+        for entry in entries:
+            if isinstance(entry, Request):
+                self._request(entry)
+            elif entry.what == "begins":
+                self._begins(entry.span)
+            elif entry.span.name.startswith(_NODE) and entry.span.outer is None:
+                self._now_between("outside")
+
+    @property
+    def steps(self) -> int:
+        """How many steps began and ended."""
+        return max(len(self._steps) - 1, 0)
+
+    def sizes(self, step: int) -> list[int]:
+        """What a step asked for and gave back, in order."""
+        first, last = self._range(step)
+        return [self._blocks[block].bytes * (1 if opens else -1) for block, opens, _ in self._events[first:last]]
+
+    def learn(self, step: int, like: int) -> None:
+        """Take over what is known of the blocks of `like`, a step with the same requests, for those of `step`."""
+        for (block, opens, _), (other, _, _) in zip(self._of(step), self._of(like), strict=True):
+            if opens:
+                self._blocks[block].named += self._blocks[other].named
+
+    def stream(self, step: int) -> Stream:
+        """The stream of one step."""
+        before = [*self._steps[step].before.values()]
+        events = self._of(step)
+        places = {block: place for place, block in enumerate(dict.fromkeys([*before, *(e[0] for e in events)]))}
+        return Stream(
+            blocks=tuple(_judged(self._blocks[block]) for block in places),
+            before=tuple(places[block] for block in before),
+            events=tuple(Event(places[block], opens, at.path, at.phase) for block, opens, at in events),
+        )
+
+    def _range(self, step: int) -> tuple[int, int]:
+        return self._steps[step].first_event, self._steps[step + 1].first_event
+
+    def _of(self, step: int) -> list[tuple[int, bool, Context]]:
+        first, last = self._range(step)
+        return self._events[first:last]
+
+    # Following ---------------------------------------------------------------------------------------------------
+
+    def _request(self, request: Request) -> None:
+        context = self._context(request.span)
+        if request.bytes > 0:
+            self._close(request.pointer, context)  # an old block whose end the allocator did not report
+            self._open[request.pointer] = len(self._blocks)
+            self._events.append((len(self._blocks), True, context))
+            self._blocks.append(_Open(request.bytes, context))
+        else:
+            self._close(request.pointer, context)
+
+    def _close(self, pointer: int, context: Context) -> None:
+        block = self._open.pop(pointer, None)
+        if block is None:
+            return
+        self._blocks[block].closed = context
+        if context.phase == "accumulation":  # of which parameter, only the gradient knows
+            context = Context(self._path_of(block), context.phase, context.operator, context.node)
+        self._events.append((block, False, context))
+
+    def _path_of(self, block: int) -> str:
+        opened = self._blocks[block].opened
+        return opened.path if opened else ""
+
+    def _begins(self, span: Span) -> None:
+        if span.name.startswith(NOTE):
+            self._noted(self._notes[int(span.name.removeprefix(NOTE))])
+        outer = span.outer
+        if span.number >= 0 and outer is not None and outer.name.startswith(_NODE) and outer not in self._numbers:
+            self._numbers[outer] = span.number
+            self._contexts.pop(outer, None)
+
+    def _noted(self, note: Note) -> None:
+        if note.what == "returned":
+            self._now_between("loss" if note.expects_loss else "outside")
+            return
+        if note.what == "boundary":
+            self._now_between("outside")
+        for where in note.known:
+            self._name(where, lasting=note.what == "boundary")
+        if note.what == "boundary":
+            self._steps.append(_Step(len(self._events), dict(self._open)))
+
+    def _now_between(self, phase: Phase) -> None:
+        self._between = phase
+        self._contexts.pop(None, None)
+
+    def _name(self, where: Whereabouts, *, lasting: bool) -> None:
+        """Somebody holds what lies there. What lasts is there, even if the account never saw it come."""
+        block = self._open.get(where.pointer)
+        if block is None and lasting:
+            block = self._open[where.pointer] = len(self._blocks)
+            self._blocks.append(_Open(where.bytes, None))
+        if block is not None:
+            self._blocks[block].named.append(where)
+
+    # Whose is it? ------------------------------------------------------------------------------------------------
+
+    def _context(self, span: Span | None) -> Context:
+        context = self._contexts.get(span)
+        if context is None:
+            context = self._contexts[span] = self._look(span)
+        return context
+
+    def _look(self, span: Span | None) -> Context:
+        """From the innermost range outwards: the first module or node decides; the outermost operator in it counts."""
+        operator: Span | None = None
+        while span is not None:
+            if span.name.startswith(MODULE):
+                node = _around(span, _NODE)
+                phase: Phase = "forward" if node is None else "recompute"
+                return Context(self._paths[int(span.name.removeprefix(MODULE))], phase, operator, node)
+            if span.name.startswith(_NODE):
+                return self._in_node(span, operator)
+            if span.name.startswith(_OPTIMIZER):
+                return Context("", "optimizer", operator, None)
+            if _is_operator(span.name):
+                operator = span
+            span = span.outer
+        # What is between calls changes with time, unlike what is inside a range.
+        return Context("", self._between, operator, None)
+
+    def _in_node(self, node: Span, operator: Span | None) -> Context:
+        if node.name == _ACCUMULATE:
+            return Context(self._latest, "accumulation", operator, node)
+        owner = self._table.owner(node.number if node.number >= 0 else self._numbers.get(node, -1))
+        self._latest = self._paths[owner] if owner >= 0 else ""
+        phase: Phase = "backward" if owner >= 0 else "loss" if owner == NOBODY else "outside"
+        return Context(self._latest, phase, operator, node)
+
+
+def _around(span: Span, name: str) -> Span | None:
+    outer = span.outer
+    while outer is not None and not outer.name.startswith(name):
+        outer = outer.outer
+    return outer
+
+
+# The lasting categories, in the order in which they win: a parameter that autograd also saves stays a parameter.
+_BY_NAME: tuple[Category, ...] = (
+    "parameters",
+    "buffers",
+    "optimizer state",
+    "parameter gradients",
+    "input",
+)
+
+
+def _judged(block: _Open) -> Block:
+    opened = block.opened
+    named = {where.category: where.path for where in reversed(block.named)}
+    for category in _BY_NAME:
+        if category in named:
+            path = named[category] or (opened.path if opened else "")
+            return Block(block.bytes, category, path, opened.phase if opened else "outside", _operator(opened))
+    if opened is None:
+        return Block(block.bytes, "unattributed", "", "outside")
+    return Block(block.bytes, _by_story(block, opened, "saved" in named), opened.path, opened.phase, _operator(opened))
+
+
+def _by_story(block: _Open, opened: Context, saved: bool) -> Category:
+    closed = block.closed
+    if closed is not None and opened.operator is not None and closed.operator is opened.operator:
+        return "workspace"
+    if opened.phase == "optimizer":
+        return "temporaries"
+    if opened.phase != "recompute" and opened.node is not None:  # inside a node of backward, the loss's too
+        accumulated = closed is not None and closed.phase == "accumulation"
+        return "parameter gradients" if accumulated else "activation gradients"
+    if opened.phase == "outside":
+        return "temporaries" if opened.operator is not None else "unattributed"
+    if opened.phase == "loss" and opened.operator is not None and opened.operator.name == _SEED:
+        return "activation gradients"
+    if opened.operator is None and not saved:
+        return "temporaries"  # a Python number on its way into an operator
+    return "saved" if saved or (closed is not None and closed.node is not None) else "activations"
+
+
+def _operator(context: Context | None) -> str:
+    return context.operator.name.replace("::", ".", 1) if context and context.operator else ""
+
+
+_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
+
+
+@cache
+def _is_operator(name: str) -> bool:
+    """Whether a range is an operator that the dispatcher sees. Composite ones are taken apart before it does."""
+    schemas = torch._C._jit_get_schemas_for_operator(name) if "::" in name else ()
+    return any(_is_dispatched(f"{name}.{schema.overload_name}".rstrip(".")) for schema in schemas)
+
+
+def _is_dispatched(operator: str) -> bool:
+    try:
+        return not torch._C._dispatch_has_kernel_for_dispatch_key(operator, _COMPOSITE)
+    except RuntimeError:  # TorchScript's own, which the dispatcher does not know
+        return False
