@@ -9,31 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
-import torch
-
-from ...theory.phase import Phase
 from ...theory.stream import Block, Category, Event, Stream
-from .allocator import Entry, Request, Span
-from .attribution import NOBODY, SequenceTable
-from .memory import MODULE, NOTE, Note
+from .allocator import Entry, Request
+from .attribution import SequenceTable
+from .contexts import Context, Contexts
+from .memory import Note
 from .whereabouts import Whereabouts
 
-_NODE = "autograd::engine::evaluate_function: "
-_ACCUMULATE = _NODE + "torch::autograd::AccumulateGrad"
-_OPTIMIZER = "Optimizer.step#"
 _SEED = "aten::ones_like"  # what `loss.backward()` begins with
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """Where a request was made: module, phase, the operator around it, and the autograd node around that."""
-
-    path: str
-    phase: Phase
-    operator: Span | None
-    node: Span | None
 
 
 @dataclass(slots=True)
@@ -58,27 +42,19 @@ class Reader:
     """Reads an account once, and then says what each step in it was."""
 
     def __init__(self, paths: Sequence[str], table: SequenceTable, notes: Sequence[Note]) -> None:
-        self._paths = paths
-        self._table = table
-        self._notes = notes
+        self._contexts = Contexts(paths, table, notes)
         self._blocks: list[_Open] = []
         self._events: list[tuple[int, bool, Context]] = []
         self._open: dict[int, int] = {}
         self._steps: list[_Step] = []
-        self._contexts: dict[Span | None, Context] = {}
-        self._numbers: dict[Span, int] = {}
-        self._between: Phase = "outside"  # what happens outside any call, node or optimizer
-        self._latest = ""  # the module whose backward ran last
 
     def read(self, entries: Iterable[Entry]) -> None:
         """Follow the account from beginning to end."""
         for entry in entries:
             if isinstance(entry, Request):
                 self._request(entry)
-            elif entry.what == "begins":
-                self._begins(entry.span)
-            elif entry.span.name.startswith(_NODE) and entry.span.outer is None:
-                self._now_between("outside")
+            elif (note := self._contexts.follow(entry)) is not None:
+                self._noted(note)
 
     @property
     def steps(self) -> int:
@@ -117,7 +93,7 @@ class Reader:
     # Following ---------------------------------------------------------------------------------------------------
 
     def _request(self, request: Request) -> None:
-        context = self._context(request.span)
+        context = self._contexts.of(request.span)
         if request.bytes > 0:
             self._close(request.pointer, context)  # an old block whose end the allocator did not report
             self._open[request.pointer] = len(self._blocks)
@@ -139,28 +115,11 @@ class Reader:
         opened = self._blocks[block].opened
         return opened.path if opened else ""
 
-    def _begins(self, span: Span) -> None:
-        if span.name.startswith(NOTE):
-            self._noted(self._notes[int(span.name.removeprefix(NOTE))])
-        outer = span.outer
-        if span.number >= 0 and outer is not None and outer.name.startswith(_NODE) and outer not in self._numbers:
-            self._numbers[outer] = span.number
-            self._contexts.pop(outer, None)
-
     def _noted(self, note: Note) -> None:
-        if note.what == "returned":
-            self._now_between("loss" if note.expects_loss else "outside")
-            return
-        if note.what == "boundary":
-            self._now_between("outside")
         for where in note.known:
             self._name(where, lasting=note.what == "boundary")
         if note.what == "boundary":
             self._steps.append(_Step(len(self._events), dict(self._open)))
-
-    def _now_between(self, phase: Phase) -> None:
-        self._between = phase
-        self._contexts.pop(None, None)
 
     def _name(self, where: Whereabouts, *, lasting: bool) -> None:
         """Somebody holds what lies there. What lasts is there, even if the account never saw it come."""
@@ -170,47 +129,6 @@ class Reader:
             self._blocks.append(_Open(where.bytes, None))
         if block is not None:
             self._blocks[block].named.append(where)
-
-    # Whose is it? ------------------------------------------------------------------------------------------------
-
-    def _context(self, span: Span | None) -> Context:
-        context = self._contexts.get(span)
-        if context is None:
-            context = self._contexts[span] = self._look(span)
-        return context
-
-    def _look(self, span: Span | None) -> Context:
-        """From the innermost range outwards: the first module or node decides; the outermost operator in it counts."""
-        operator: Span | None = None
-        while span is not None:
-            if span.name.startswith(MODULE):
-                node = _around(span, _NODE)
-                phase: Phase = "forward" if node is None else "recompute"
-                return Context(self._paths[int(span.name.removeprefix(MODULE))], phase, operator, node)
-            if span.name.startswith(_NODE):
-                return self._in_node(span, operator)
-            if span.name.startswith(_OPTIMIZER):
-                return Context("", "optimizer", operator, None)
-            if _is_operator(span.name):
-                operator = span
-            span = span.outer
-        # What is between calls changes with time, unlike what is inside a range.
-        return Context("", self._between, operator, None)
-
-    def _in_node(self, node: Span, operator: Span | None) -> Context:
-        if node.name == _ACCUMULATE:
-            return Context(self._latest, "accumulation", operator, node)
-        owner = self._table.owner(node.number if node.number >= 0 else self._numbers.get(node, -1))
-        self._latest = self._paths[owner] if owner >= 0 else ""
-        phase: Phase = "backward" if owner >= 0 else "loss" if owner == NOBODY else "outside"
-        return Context(self._latest, phase, operator, node)
-
-
-def _around(span: Span, name: str) -> Span | None:
-    outer = span.outer
-    while outer is not None and not outer.name.startswith(name):
-        outer = outer.outer
-    return outer
 
 
 # The lasting categories, in the order in which they win: a parameter that autograd also saves stays a parameter.
@@ -255,20 +173,3 @@ def _by_story(block: _Open, opened: Context, saved: bool) -> Category:
 
 def _operator(context: Context | None) -> str:
     return context.operator.name.replace("::", ".", 1) if context and context.operator else ""
-
-
-_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
-
-
-@cache
-def _is_operator(name: str) -> bool:
-    """Whether a range is an operator that the dispatcher sees. Composite ones are taken apart before it does."""
-    schemas = torch._C._jit_get_schemas_for_operator(name) if "::" in name else ()
-    return any(_is_dispatched(f"{name}.{schema.overload_name}".rstrip(".")) for schema in schemas)
-
-
-def _is_dispatched(operator: str) -> bool:
-    try:
-        return not torch._C._dispatch_has_kernel_for_dispatch_key(operator, _COMPOSITE)
-    except RuntimeError:  # TorchScript's own, which the dispatcher does not know
-        return False

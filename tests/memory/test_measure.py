@@ -60,7 +60,7 @@ def of(model: nn.Module, *inputs: torch.Tensor, loss: Callable[[Any], torch.Tens
 PARAMETERS = 379_944  # bytes of the walkthrough's 94,986 parameters
 
 
-# Peaks -----------------------------------------------------------------------------------------------------------------
+# Peaks ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_the_bill_at_the_reference_peak() -> None:
     assert (memory.peak.path, memory.peak.phase) == ("block3.batchnorm", "backward")
 
 
-# Bills that add up -----------------------------------------------------------------------------------------------------
+# Bills that add up ----------------------------------------------------------------------------------------------------
 
 
 class Residual(nn.Module):
@@ -244,7 +244,7 @@ def test_without_gradients_nothing_is_saved() -> None:
     assert categories <= {"activations", "workspace", "temporaries"}
 
 
-# What can go wrong -----------------------------------------------------------------------------------------------------
+# What can go wrong ----------------------------------------------------------------------------------------------------
 
 
 def test_out_of_memory_yields_the_timeline_up_to_it() -> None:
@@ -287,7 +287,7 @@ def test_another_profiler_is_left_alone() -> None:
 
 
 def test_something_else_is_refused() -> None:
-    with pytest.raises(UsageError, match="needs a torchtally.Workload"):
+    with pytest.raises(UsageError, match="Workload, or a factory"):
         measure(lambda batch_size=1: nn.Linear(1, 1))  # type: ignore[arg-type, return-value]
 
 
