@@ -32,6 +32,10 @@ class FileFormatError(UsageError):
     """A file that is not what it should be. The message says which file, where in it, and what was expected there."""
 
 
+class MeasurementError(TallyError, RuntimeError):
+    """What was measured contradicts itself, or cannot be measured now."""
+
+
 class StepsDifferError(TallyError, ValueError):
     """Steps that were to be the same were not: what was measured of one does not hold for the others."""
 
@@ -42,3 +46,7 @@ class StepOutOfMemoryError(TallyError, MemoryError):
     def __init__(self, message: str, memory: Memory) -> None:
         super().__init__(message)
         self.memory = memory
+
+
+class PredictionError(TallyError, RuntimeError):
+    """A step that cannot be replayed without computing: what it does next depends on values."""

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
 
-from .capture.watch import STEPS, MemoryWatch
+from .capture.watch import STEPS, MemoryWatch, memory_device
 from .errors import StepOutOfMemoryError, UsageError
 from .formulas import Formula
 from .memory import Memory
@@ -43,9 +42,8 @@ def measure(
 
 def measure_memory(workload: Workload) -> Memory:
     """The memory of the workload's second step, from now."""
-    device = _device(workload.model)
     gc.collect()  # what garbage still holds would be given back in the middle of a step
-    watch = MemoryWatch(workload.model, workload.step, workload.optimizer, device)
+    watch = MemoryWatch(workload.model, workload.step, workload.optimizer, memory_device(workload.model))
     watch.begin()
     try:
         for _ in range(STEPS):
@@ -55,11 +53,10 @@ def measure_memory(workload: Workload) -> Memory:
         watch.end()
         if not _ran_out(error):
             raise
-        raise _out_of_memory(error, Memory(stream=watch.stream(), device=device)) from error
+        raise _out_of_memory(error, Memory.of(watch)) from error
     finally:
         watch.end()
-    stream = watch.stream()
-    return Memory(stream=stream, device=device, notes=watch.notes)
+    return Memory.of(watch)
 
 
 def _built(build: Build) -> Workload:
@@ -69,13 +66,6 @@ def _built(build: Build) -> Workload:
             f"measure() needs a torchtally.Workload, or a factory that returns one; got {type(workload).__name__}"
         )
     return workload
-
-
-def _device(model: nn.Module) -> str:
-    devices = {tensor.device.type for tensor in (*model.parameters(), *model.buffers())} or {"cpu"}
-    if devices != {"cpu"}:
-        raise UsageError(f"memory is measured on the CPU; the model lies on {', '.join(sorted(devices))}")
-    return "cpu"
 
 
 def _ran_out(error: BaseException) -> bool:

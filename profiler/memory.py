@@ -11,6 +11,8 @@ from ..theory.stream import Stream
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .capture.watch import MemoryWatch
+
 
 @dataclass(frozen=True, slots=True)
 class Peak:
@@ -36,6 +38,11 @@ class Memory:
     device: str = "cpu"
     reserved: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, watch: MemoryWatch) -> Memory:
+        """What a watch that has ended saw."""
+        return cls(stream=watch.stream(), device=watch.device, reserved=watch.beyond, notes=watch.notes)
 
     @property
     def peak_bytes(self) -> int:

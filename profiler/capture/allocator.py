@@ -9,63 +9,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch.autograd import profiler as torch_profiler
 
 from ..errors import RunStateError
+from . import cuda
+from .entries import NO_NUMBER, Entry, Moment, Request, Span
 
 # Opens a range of that name in the account. Cheap, and nothing where no account is being kept.
 Range = torch._C._profiler._RecordFunctionFast
 
-_NO_NUMBER = -1
-
-
-@dataclass(slots=True, eq=False)
-class Span:
-    """A range in which something ran: an operator, an autograd node, or one of our own. Two spans are never equal.
-
-    `number` is the autograd sequence number, -1 where there is none. `outer` is the range around this one.
-    """
-
-    name: str
-    number: int
-    outer: Span | None
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Memory asked for (`bytes` > 0) or given back (< 0), at an address."""
-
-    pointer: int
-    bytes: int
-    span: Span | None
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A span begins or ends."""
-
-    what: Literal["begins", "ends"]
-    span: Span
-
-
-Entry: TypeAlias = Request | Moment
-
 
 class Account:
-    """What the allocator did while `account()` was open; read once it is closed."""
+    """What the allocator of `device` did while `account()` was open; read once it is closed.
 
-    def __init__(self) -> None:
+    `beyond` names what it held, when most was live, beyond what was asked for; nothing on the CPU.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.beyond: tuple[tuple[str, int], ...] = ()
+        self._device = device
         self._profile = torch_profiler.profile(use_cpu=True, profile_memory=True)
         self._entries: tuple[Entry, ...] | None = None
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """Requests and spans of the CPU in order of time. Raises RunStateError while the account is open."""
+        """Requests and spans in order of time. Raises RunStateError while the account is open."""
         if self._entries is None:
             raise RunStateError("the allocator's account is read when it is closed")
         return self._entries
@@ -82,24 +54,36 @@ class Account:
         with _quiet():
             self._profile.__exit__(None, None, None)
         results: Any = self._profile.kineto_results
-        timed = [entry for root in results.experimental_event_tree() for entry in _entries(root)]
+        timed = [entry for root in results.experimental_event_tree() for entry in _entries(root, self._device)]
         timed.sort(key=lambda entry: entry[0])  # threads run side by side; within one, the order stays
         self._entries = tuple(entry for _, entry in timed)
         del self._profile
 
 
 @contextmanager
-def account() -> Iterator[Account]:
-    """Keep the allocator's account for a block."""
-    kept = Account()
-    kept._open()
-    try:
+def account(device: str = "cpu") -> Iterator[Account]:
+    """Keep the account of the CPU's allocator for a block, or that of the current CUDA device."""
+    kept = Account(device)
+    with ExitStack() as exits:
+        if device == "cuda":
+            exits.enter_context(_as_requested(kept))
+        kept._open()
+        exits.callback(kept._close)
         yield kept
-    finally:
-        kept._close()
 
 
-def _entries(root: Any) -> Iterator[tuple[int, Entry]]:
+@contextmanager
+def _as_requested(kept: Account) -> Iterator[None]:
+    """The profiler reports CUDA's blocks: lay the allocator's own history of requests over them."""
+    start = cuda.level_now()
+    with cuda.history() as trace:
+        yield
+    blocks = kept.entries
+    kept._entries = cuda.requested(blocks, trace)
+    kept.beyond = cuda.level_at_peak(start, blocks, trace).beyond
+
+
+def _entries(root: Any, device: str) -> Iterator[tuple[int, Entry]]:
     """The tree under one event, depth first, each entry with its time. Without recursion: models nest deeply."""
     todo: list[tuple[Any, Span | None]] = [(root, None)]
     while todo:
@@ -109,10 +93,10 @@ def _entries(root: Any) -> Iterator[tuple[int, Entry]]:
             continue
         if event.tag.name == "Allocation":
             facts = event.extra_fields
-            if facts.device.type == "cpu":
+            if facts.device.type == device:
                 yield event.start_time_ns, Request(facts.ptr or 0, facts.alloc_size, outer)
             continue
-        span = Span(event.name, getattr(event.extra_fields, "sequence_number", _NO_NUMBER), outer)
+        span = Span(event.name, getattr(event.extra_fields, "sequence_number", NO_NUMBER), outer)
         yield event.start_time_ns, Moment("begins", span)
         todo += ((event.end_time_ns, None), (span, None))
         todo += ((child, span) for child in reversed(event.children))

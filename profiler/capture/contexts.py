@@ -14,8 +14,8 @@ from functools import cache
 import torch
 
 from ...theory.phase import Phase
-from .allocator import Moment, Span
 from .attribution import NOBODY, SequenceTable
+from .entries import Moment, Span
 from .memory import MODULE, NOTE, Note
 
 _NODE = "autograd::engine::evaluate_function: "

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ...theory.stream import Block, Category, Event, Stream
-from .allocator import Entry, Request
 from .attribution import SequenceTable
 from .contexts import Context, Contexts
+from .entries import Entry, Request
 from .memory import Note
 from .whereabouts import Whereabouts
 
@@ -116,19 +116,28 @@ class Reader:
         return opened.path if opened else ""
 
     def _noted(self, note: Note) -> None:
+        if note.what == "boundary":
+            self._forget({where.pointer for where in note.known})
         for where in note.known:
-            self._name(where, lasting=note.what == "boundary")
+            self._name(where)
         if note.what == "boundary":
             self._steps.append(_Step(len(self._events), dict(self._open)))
 
-    def _name(self, where: Whereabouts, *, lasting: bool) -> None:
-        """Somebody holds what lies there. What lasts is there, even if the account never saw it come."""
+    def _forget(self, held: set[int]) -> None:
+        """What is older than the account, and no longer held by anybody known, is gone: nobody reports its end."""
+        gone = [at for at, block in self._open.items() if self._blocks[block].opened is None and at not in held]
+        for pointer in gone:
+            del self._open[pointer]
+
+    def _name(self, where: Whereabouts) -> None:
+        """Somebody holds what lies there. If the account never saw it come, then it is older, and was there before."""
         block = self._open.get(where.pointer)
-        if block is None and lasting:
+        if block is None:
             block = self._open[where.pointer] = len(self._blocks)
             self._blocks.append(_Open(where.bytes, None))
-        if block is not None:
-            self._blocks[block].named.append(where)
+            if self._steps:
+                self._steps[-1].before[where.pointer] = block
+        self._blocks[block].named.append(where)
 
 
 # The lasting categories, in the order in which they win: a parameter that autograd also saves stays a parameter.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ...theory.stream import Stream
-from ..errors import StepsDifferError
+from ..errors import StepsDifferError, UsageError
 from .allocator import Account, account
 from .memory import Markers, Note
 from .streams import Reader
@@ -37,6 +37,7 @@ class MemoryWatch:
         optimizer: Optimizer | None = None,
         device: str = "cpu",
     ) -> None:
+        self.device = device
         self.notes: tuple[str, ...] = ()
         self._markers = Markers(model, step, device)
         if optimizer is not None:
@@ -51,7 +52,7 @@ class MemoryWatch:
             # Gradients that are older than the account would be given back without a word, or with a warning.
             exits.callback(_gradients(self._markers.model).clear)
             self._markers.install(exits)
-            self._account = exits.enter_context(account())
+            self._account = exits.enter_context(account(self.device))
             self._markers.boundary()
             self._exits = exits.pop_all()
 
@@ -68,6 +69,11 @@ class MemoryWatch:
         if self._ended < STEPS:
             self._markers.boundary()  # a step that was cut short ends here
         self._exits.close()
+
+    @property
+    def beyond(self) -> tuple[tuple[str, int], ...]:
+        """What the allocator held, when most was live, beyond what was asked for, by name."""
+        return self._account.beyond if self._account is not None else ()
 
     def stream(self) -> Stream:
         """Of the second step; of the last one that was watched, where there were fewer. Raises StepsDifferError where
@@ -86,6 +92,16 @@ class MemoryWatch:
                 f"two equal steps made different requests ({difference}): what autograd keeps is told by who let it go",
             )
         return reader.stream(1)
+
+
+def memory_device(model: nn.Module) -> str:
+    """Where the model lies. Raises UsageError for a device whose allocator is not known here, or more than one."""
+    devices = {tensor.device.type for tensor in (*model.parameters(), *model.buffers())} or {"cpu"}
+    if len(devices) > 1 or devices - {"cpu", "cuda"}:
+        raise UsageError(
+            f"memory is measured on the CPU or on one CUDA device; the model lies on {', '.join(sorted(devices))}"
+        )
+    return devices.pop()
 
 
 def _gradients(model: nn.Module) -> list[Tensor | None]:
