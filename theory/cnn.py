@@ -26,6 +26,7 @@ def cnn(
     kernel_size: int = 3,
     convolution: ConvolutionKind = "standard",
     in_place: bool = False,
+    checkpoint: bool = False,
     training: bool = True,
     dtype: str = "float32",
 ) -> Network:
@@ -33,7 +34,9 @@ def cnn(
 
     One block per entry of `channels`, named block1, block2 ...; convolutions have stride 1 and keep the size
     for odd kernels (padding (k - 1) // 2). Depthwise-separable: one filter per input channel, then a 1x1
-    convolution. Takes (N, in_channels, H, W). Raises ValueError for settings that make no network.
+    convolution. With `checkpoint` each block is recomputed in backward. Takes (N, in_channels, H, W).
+
+    Raises ValueError for settings that make no network.
     """
     if not channels:
         raise ValueError("the network needs at least one block: channels is empty")
@@ -54,7 +57,8 @@ def cnn(
         Named("gap", GlobalAveragePool()),
         Named("fc", Linear(in_features=channels[-1], out_features=classes, dtype=dtype)),
     )
-    return Network(tuple(layers))
+    blocks = (f"block{number}" for number, _ in enumerate(channels, start=1))
+    return Network(tuple(layers), keeps=frozenset({"gap"}), checkpoints=frozenset(blocks if checkpoint else ()))
 
 
 def _convolutions(

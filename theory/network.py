@@ -25,9 +25,16 @@ def within(path: str, block: str) -> bool:
 
 @dataclass(frozen=True)
 class Network:
-    """Layers in order, each fed by the one before. Raises ValueError for no layers, or a path given twice."""
+    """Layers in order, each fed by the one before. Raises ValueError for no layers, or a path given twice.
+
+    Two things matter for memory alone. `keeps` names modules whose input a variable of the surrounding module holds on
+    to until that returns, as x is in `return fc(gap(x))`; otherwise it is `x = part(x)`. `checkpoints` names modules
+    that keep nothing for backward, and run again in it.
+    """
 
     layers: tuple[Named, ...]
+    keeps: frozenset[str] = frozenset()
+    checkpoints: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))

@@ -26,3 +26,13 @@ PHASES: tuple[Phase, ...] = (
     "recompute",
     "outside",
 )
+
+Gap = Literal["python", "autograd", "idle"]
+"""Time of a step in which no phase's work was being done.
+
+python    the step's own thread, between all calls, operators and nodes: Python, data, waiting
+autograd  between two nodes of backward, with nothing else in between
+idle      of a device: no kernel was running
+"""
+
+GAPS: tuple[Gap, ...] = ("python", "autograd", "idle")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -242,6 +243,53 @@ def test_without_gradients_nothing_is_saved() -> None:
 
     categories = set(measure(torchtally.Workload(model=model, step=step)).memory.timeline.category)
     assert categories <= {"activations", "workspace", "temporaries"}
+
+
+def test_what_a_step_keeps_of_its_results_is_no_input() -> None:
+    model, kept = nn.Linear(8, 8), []
+
+    def step() -> None:
+        kept.append(model(X))
+
+    stream = measure(torchtally.Workload(model=model, step=step)).memory.stream
+    assert stream.live_bytes[-1] - stream.live_bytes[0] == 4 * 8 * 4
+    # The results of the watched step and of the one before it; X is the only input.
+    assert sum(block.bytes for block in stream.live(len(stream.events)) if block.category == "input") == X.nbytes
+    assert (
+        sum(block.bytes for block in stream.live(len(stream.events)) if block.category == "activations") == 2 * X.nbytes
+    )
+
+
+def test_other_models_and_their_optimizers_are_billed_too() -> None:
+    """A generator is watched; the discriminator that judges it has parameters and state of its own."""
+    generator, judge = nn.Linear(8, 8, bias=False), nn.Linear(8, 1, bias=False)
+    optimizers = [torch.optim.Adam(model.parameters()) for model in (generator, judge)]
+
+    def step() -> None:
+        judge(generator(X)).sum().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+
+    memory = measure(torchtally.Workload(model=generator, step=step, optimizer=optimizers[0])).memory
+    at_rest = dict.fromkeys(("parameters", "optimizer state"), 0)
+    for block in memory.stream.live(0):
+        if block.category in at_rest:
+            at_rest[block.category] += block.bytes
+    parameters = (8 * 8 + 8 * 1) * 4
+    assert at_rest == {"parameters": parameters, "optimizer state": 2 * parameters + 2 * 4}
+
+
+def test_work_in_other_threads_is_named() -> None:
+    model = nn.Linear(8, 8)
+
+    def step() -> None:
+        thread = threading.Thread(target=model, args=(X,))
+        thread.start()
+        thread.join()
+
+    memory = measure(torchtally.Workload(model=model, step=step)).memory
+    assert any("other threads" in note for note in memory.notes)
 
 
 # What can go wrong ----------------------------------------------------------------------------------------------------
