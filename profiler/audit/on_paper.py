@@ -1,7 +1,7 @@
 """What theory says of a claim's quantity: closed forms for the step that is really run.
 
 The walkthrough's own rules are read on that step (the images need no gradient) but for those in which PyTorch does
-something else by design, and those that add up what a run never holds together.
+something else by design. What is live together is asked of theory's stream: see `memory`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ def _found(claim: Claim, step: Prediction) -> Value | None:
     if rule is not None:
         found = read(rule, step, claim)
         return NONE if found is None else found
-    if claim.quantity in BEYOND:
-        return None
     return read(OWN_RULES[claim.quantity], step, claim)
 
 
@@ -67,13 +65,3 @@ RUN_RULES: dict[str, Rule] = {
     "weight_gradient_left_shape": of_row(lambda row: row.output.shape[::-1]),
     "weight_gradient_right_shape": of_row(lambda row: row.input.shape),
 }
-
-# Peaks of memory: no sum over layers gives them.
-BEYOND = frozenset(
-    {
-        "activation_and_gradient_bytes",
-        "memory_bytes",
-        "half_precision_memory_reduction",
-        "resolution_doubled_memory_ratio",
-    }
-)

@@ -20,9 +20,9 @@ from .runs import Observed
 
 
 class Finding(NamedTuple):
-    """Whether a rule holds in the run, and what was seen. `holds` is None where seeing takes more than a count."""
+    """Whether a rule holds in the run, and what was seen."""
 
-    holds: bool | None
+    holds: bool
     seen: str = ""
 
 
@@ -355,10 +355,6 @@ def _weight_updates(observed: Observed) -> Finding:
     )
 
 
-def _takes(what: str) -> Callable[[Observed], Finding]:
-    return lambda observed: Finding(None, f"takes {what}")
-
-
 # What a step shows by its figures: theory's and the run's are asked alike.
 ON_STEPS: dict[str, Callable[[Statements], Finding]] = {
     "backward.parameters_and_inputs": _parameters_and_inputs,
@@ -377,7 +373,6 @@ CHECKS: dict[str, Callable[[Observed], Finding]] = {
     "batchnorm.input_gradient": _batch_norm_input_gradient,
     "batchnorm.running_statistics": _running_statistics,
     "batchnorm.weight_gradient": _batch_norm_weight_gradient,
-    "checkpointing.trades_computation_for_memory": _takes("the allocator's peak with and without checkpointing"),
     "convolution.bias_gradient": _convolution_bias_gradient,
     "convolution.flops": _convolution_flops,
     "convolution.input_gradient": _convolution_input_gradient,
@@ -398,5 +393,4 @@ CHECKS: dict[str, Callable[[Observed], Finding]] = {
     "maxpool.input_gradient": _max_pool_input_gradient,
     "relu.forward": _relu_forward,
     "relu.input_gradient": _relu_input_gradient,
-    "training.stores_both_passes": _takes("the allocator's timeline over a step: what is alive at its peak"),
 }

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from ...models.cnn import CNNConfig
@@ -30,6 +31,7 @@ from ..environment import environment
 from ..errors import UsageError
 from ..verdict import OBSERVERS, Judgement, Value, Witness, judge
 from .in_run import RunWitness
+from .memory import ON_STREAMS, MemoryWitness
 from .on_paper import by_theory
 from .reasons import why_the_run_differs
 from .rules import CHECKS, ON_STEPS, Finding
@@ -79,6 +81,17 @@ class Audit:
     def summary(self) -> dict[str, int]:
         """Verdict -> number of rows, layers and claims together."""
         return dict(Counter(row.verdict for row in self.rows))
+
+    def to_html(self, path: str | Path) -> None:
+        """One file that opens in a browser, offline: the claims with their verdicts, theory against run, the ledger.
+
+        Raises UsageError where it cannot be written; the old file is then untouched.
+        """
+        from ..report.files import check_writable, write_atomically
+        from ..report.html.contents import audit_html
+
+        check_writable(Path(path))
+        write_atomically(Path(path), audit_html(self))
 
 
 def audit(*, device: str = "cpu", batch_size: int = WALKTHROUGH_BATCH, resolution: tuple[int, int] = (32, 32)) -> Audit:
@@ -139,15 +152,15 @@ def claim_rows(
     """
     claims = tuple(claims)
     follows = arithmetic_of(claims)
-    witness = RunWitness(observed, device)
+    witness, memory = RunWitness(observed, device), MemoryWitness(observed, device)
     in_layers = [row for row in layers if is_failure(row)]
     judged: dict[str, ClaimRow] = {}
 
     def judge_one(claim: Claim, errors: Iterable[ComparisonRow]) -> None:
         if claim.quantity == "rule":
-            judged[claim.id] = _judge_rule(claim, follows[claim.id], observed, prediction)
+            judged[claim.id] = _judge_rule(claim, follows[claim.id], observed, memory, prediction)
         else:
-            judged[claim.id] = _judge_figure(claim, follows[claim.id], witness, prediction, errors)
+            judged[claim.id] = _judge_figure(claim, follows[claim.id], witness, memory, prediction, errors)
 
     of_layers = [claim for claim in claims if claim.layer in observed.leaves]
     for claim in of_layers:
@@ -160,19 +173,25 @@ def claim_rows(
     return [judged[claim.id] for claim in claims]
 
 
-def _judge_rule(claim: Claim, follows: Arithmetic, observed: Observed, prediction: Prediction) -> ClaimRow:
+def _judge_rule(
+    claim: Claim, follows: Arithmetic, observed: Observed, memory: MemoryWitness, prediction: Prediction
+) -> ClaimRow:
     rule = str(claim.value)
     theory = None
+    observer: Witness = "count"
     if rule in ON_STEPS:
         finding = ON_STEPS[rule](from_ledger(observed.ledger))
         theory = ON_STEPS[rule](from_prediction(prediction)).holds
         judgement = judge({"claim": True, "theory": theory, "count": finding.holds})
+    elif rule in ON_STREAMS:
+        observer, finding, theory = "measured", *memory.rule(rule)
+        judgement = judge({"claim": True, "theory": theory, "measured": finding.holds})
     else:
         finding = CHECKS[rule](observed)
         judgement = _by_pytorch(finding)
-    if judgement.verdict in ("agrees", "not measured") or judgement.wrong == ("claim",):
+    if judgement.verdict == "agrees" or judgement.wrong == ("claim",):
         judgement = replace(judgement, reason=finding.seen)
-    said: dict[Witness, Value | None] = {"theory": _holds(theory), "count": _holds(finding.holds)}
+    said: dict[Witness, Value | None] = {"theory": _holds(theory), observer: _holds(finding.holds)}
     reason = _joined(judgement.reason, f"by its own rules: {follows.reason}" if follows.reason else "")
     row = _row(claim, "rule", said, judgement, follows.result, reason)
     return ClaimRow(claim=claim, row=row, cause=reason)
@@ -180,8 +199,6 @@ def _judge_rule(claim: Claim, follows: Arithmetic, observed: Observed, predictio
 
 def _by_pytorch(finding: Finding) -> Judgement:
     """What autograd computes, beside the rule as it is written, decides alone."""
-    if finding.holds is None:
-        return Judgement(verdict="not measured")
     return Judgement(verdict="agrees") if finding.holds else Judgement(verdict="contradicted", wrong=("claim",))
 
 
@@ -193,13 +210,14 @@ def _judge_figure(
     claim: Claim,
     follows: Arithmetic,
     witness: RunWitness,
+    memory: MemoryWitness,
     prediction: Prediction,
     errors: Iterable[ComparisonRow],
 ) -> ClaimRow:
     said: dict[Witness, Value | None] = {
-        "theory": by_theory(claim, prediction),
+        "theory": memory.theory(claim) if memory.speaks_of(claim) else by_theory(claim, prediction),
         "count": witness.counted(claim),
-        "measured": witness.measured(claim),
+        "measured": memory.measured(claim) if memory.speaks_of(claim) else witness.measured(claim),
         "FlopCounterMode": witness.dispatched(claim),
     }
     if all(said[observer] is None for observer in OBSERVERS):
@@ -207,7 +225,9 @@ def _judge_figure(
     else:
         judgement = judge({"claim": claim.printed, **said}, claim_holds=claim.agrees)
         judgement = _as_layers_have_it(judgement, errors)
-    cause, reason = _why(claim, follows, judgement)
+    cause, reason = _why(claim, follows, judgement, memory.why(claim) or why_the_run_differs(claim))
+    if judgement.verdict == "agrees" and memory.speaks_of(claim):  # at the printed precision, which may be coarse
+        reason = _joined(f"the run has {_in_words(said['measured'], claim)}", memory.why(claim), reason)
     if judgement.verdict == "agrees" and _by_convention(claim, prediction):
         reason = _joined(CONVENTION, reason)
     row = _row(claim, claim.quantity, said, judgement, follows.result, reason)
@@ -238,7 +258,7 @@ def _as_layers_have_it(judgement: Judgement, errors: Iterable[ComparisonRow]) ->
     return judgement
 
 
-def _why(claim: Claim, follows: Arithmetic, judgement: Judgement) -> tuple[str, str]:
+def _why(claim: Claim, follows: Arithmetic, judgement: Judgement, cause: str) -> tuple[str, str]:
     """The cause, and the whole reason. Where the document's own rules lead elsewhere than the run, both are said."""
     if judgement.verdict == "not measured":
         return judgement.reason, _joined(judgement.reason, f"by its own rules {follows.reason}")
@@ -249,7 +269,6 @@ def _why(claim: Claim, follows: Arithmetic, judgement: Judgement) -> tuple[str, 
     if judgement.right == follows.right:
         note = follows.reason.partition("; ")[2]  # without the right figure, which is the run's own
         return note, _joined(run, note)
-    cause = why_the_run_differs(claim)
     return cause, _joined(f"{run}: {cause}", f"by its own rules {follows.reason}")
 
 

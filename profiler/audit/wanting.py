@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-_ALLOCATOR = "takes the allocator's peak over a training step"
 _INSTRUCTIONS = "takes a count of the instructions that the hardware executes"
 
 _TAKES = {
-    "activation_and_gradient_bytes": _ALLOCATOR,
-    "memory_bytes": _ALLOCATOR,
-    "half_precision_memory_reduction": f"{_ALLOCATOR}, in both precisions",
-    "resolution_doubled_memory_ratio": f"{_ALLOCATOR}, at both resolutions",
     "additions_per_output": _INSTRUCTIONS,
     "bias_additions_per_output": _INSTRUCTIONS,
     "divisions_per_output": _INSTRUCTIONS,

@@ -29,10 +29,10 @@ class Account:
     `beyond` names what it held, when most was live, beyond what was asked for; nothing on the CPU.
     """
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = "cpu", *, memory: bool = True) -> None:
         self.beyond: tuple[tuple[str, int], ...] = ()
         self._device = device
-        self._profile = torch_profiler.profile(use_cpu=True, profile_memory=True)
+        self._profile = torch_profiler.profile(use_cpu=True, profile_memory=memory)
         self._entries: tuple[Entry, ...] | None = None
 
     @property
@@ -45,7 +45,7 @@ class Account:
     def _open(self) -> None:
         if torch._C._autograd._profiler_enabled():
             raise RunStateError(
-                "memory cannot be measured while another profiler session is active; leave that one first"
+                "memory and time cannot be measured while another profiler session is active; leave that one first"
             )
         with _quiet():
             self._profile.__enter__()
@@ -61,11 +61,12 @@ class Account:
 
 
 @contextmanager
-def account(device: str = "cpu") -> Iterator[Account]:
-    """Keep the account of the CPU's allocator for a block, or that of the current CUDA device."""
-    kept = Account(device)
+def account(device: str = "cpu", *, memory: bool = True) -> Iterator[Account]:
+    """Keep the account of the CPU's allocator for a block, or that of the current CUDA device. Without `memory` it has
+    the ranges alone, and costs less."""
+    kept = Account(device, memory=memory)
     with ExitStack() as exits:
-        if device == "cuda":
+        if memory and device == "cuda":
             exits.enter_context(_as_requested(kept))
         kept._open()
         exits.callback(kept._close)
@@ -89,7 +90,8 @@ def _entries(root: Any, device: str) -> Iterator[tuple[int, Entry]]:
     while todo:
         event, outer = todo.pop()
         if isinstance(event, Span):
-            yield todo.pop()[0], Moment("ends", event)
+            time, thread = todo.pop()[0]
+            yield time, Moment("ends", event, time, thread)
             continue
         if event.tag.name == "Allocation":
             facts = event.extra_fields
@@ -97,8 +99,8 @@ def _entries(root: Any, device: str) -> Iterator[tuple[int, Entry]]:
                 yield event.start_time_ns, Request(facts.ptr or 0, facts.alloc_size, outer)
             continue
         span = Span(event.name, getattr(event.extra_fields, "sequence_number", NO_NUMBER), outer)
-        yield event.start_time_ns, Moment("begins", span)
-        todo += ((event.end_time_ns, None), (span, None))
+        yield event.start_time_ns, Moment("begins", span, event.start_time_ns, event.start_tid)
+        todo += (((event.end_time_ns, event.start_tid), None), (span, None))
         todo += ((child, span) for child in reversed(event.children))
 
 

@@ -20,7 +20,8 @@ from .memory import MODULE, NOTE, Note
 
 _NODE = "autograd::engine::evaluate_function: "
 _ACCUMULATE = _NODE + "torch::autograd::AccumulateGrad"
-_OPTIMIZER = "Optimizer.step#"
+_OPTIMIZERS = "Optimizer."
+_OPTIMIZER = _OPTIMIZERS + "step#"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Contexts:
         """A span begins or ends; the note that was made there, if one was."""
         span = moment.span
         if moment.what == "ends":
-            if span.outer is None and span.name.startswith(_NODE):
+            if is_node(span) and _around(span, _NODE) is None:
                 self._now_between("outside")
             return None
         if span.name.startswith(NOTE):
@@ -96,6 +97,8 @@ class Contexts:
                 return self._in_node(span, operator)
             if span.name.startswith(_OPTIMIZER):
                 return Context("", "optimizer", operator, None)
+            if span.name.startswith(_OPTIMIZERS):
+                return Context("", "outside", operator, None)
             if _is_operator(span.name):
                 operator = span
             span = span.outer
@@ -108,6 +111,17 @@ class Contexts:
         self._latest = self._paths[owner] if owner >= 0 else ""
         phase: Phase = "backward" if owner >= 0 else "loss" if owner == NOBODY else "outside"
         return Context(self._latest, phase, operator, node)
+
+
+def is_node(span: Span) -> bool:
+    """Whether autograd evaluates a node in it."""
+    return span.name.startswith(_NODE)
+
+
+def is_remark(span: Span) -> bool:
+    """Whether the range says something of the work in it, and is none itself: `record_function`, a note of ours."""
+    name = span.name
+    return not ("::" in name or name.startswith((MODULE, _OPTIMIZERS)))
 
 
 def _around(span: Span, name: str) -> Span | None:

@@ -31,10 +31,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A span begins or ends."""
+    """A span begins or ends, `at` nanoseconds of the profiler's clock, in a thread."""
 
     what: Literal["begins", "ends"]
     span: Span
+    at: int = 0
+    thread: int = 0
 
 
 Entry: TypeAlias = Request | Moment

@@ -20,7 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from .allocator import Range
 from .attribution import NOBODY, SequenceTable
-from .autograd import next_sequence_number
+from .autograd import OUTSIDE_BACKWARD, current_graph_task, next_sequence_number
 from .tensors import tensors_in
 from .whereabouts import Whereabouts, of_model, of_optimizer, of_step, whereabouts
 
@@ -68,6 +68,7 @@ class Markers:
         self._open: list[tuple[int, Any]] = []
         self._optimizers: dict[int, Optimizer] = {}
         self._thread = threading.get_ident()
+        self.foreign_calls = 0  # of other threads, where nobody keeps an account
 
     def install(self, exits: ExitStack) -> None:
         """Watch module calls and optimizers; `exits` takes it back."""
@@ -82,6 +83,10 @@ class Markers:
     def follow(self, optimizer: Optimizer) -> None:
         """Its state is known from now on; that of others from their first step."""
         self._optimizers.setdefault(id(optimizer), optimizer)
+
+    def tick(self) -> None:
+        """A step begins here, or the last has ended; nothing is said of what it holds."""
+        self._note(Note("boundary"))
 
     def boundary(self) -> None:
         """A step begins here, or the last has ended."""
@@ -104,9 +109,12 @@ class Markers:
 
     def _enter(self, module: nn.Module, args: Any) -> None:
         owner = self._owners.get(id(module))
-        if owner is None or threading.get_ident() != self._thread:
+        if owner is None:
             return
-        if not self._open:
+        if threading.get_ident() != self._thread:
+            self.foreign_calls += 1
+            return
+        if not self._open and current_graph_task() == OUTSIDE_BACKWARD:  # else it is a part that is recomputed
             self._note(self._given(args))
         span = Range(self._names[owner])
         span.__enter__()
@@ -125,7 +133,7 @@ class Markers:
                 break
         outer = self._open[-1][0] if self._open else NOBODY
         self.table.push(next_sequence_number(), outer)
-        if not self._open:
+        if not self._open and current_graph_task() == OUTSIDE_BACKWARD:
             kwargs, result = rest if len(rest) == 2 else ({}, None)
             self._note(self._given(kwargs))
             self._note(Note("returned", expects_loss=any(tensor.requires_grad for tensor in tensors_in(result))))

@@ -154,12 +154,17 @@ def _judged(block: _Open) -> Block:
     opened = block.opened
     named = {where.category: where.path for where in reversed(block.named)}
     for category in _BY_NAME:
-        if category in named:
+        if category in named and not (category == "input" and _computed(opened)):
             path = named[category] or (opened.path if opened else "")
             return Block(block.bytes, category, path, opened.phase if opened else "outside", _operator(opened))
     if opened is None:
         return Block(block.bytes, "unattributed", "", "outside")
     return Block(block.bytes, _by_story(block, opened, "saved" in named), opened.path, opened.phase, _operator(opened))
+
+
+def _computed(opened: Context | None) -> bool:
+    """Whether the step itself made it, in or after the model: it may keep it, or give it to the model again."""
+    return opened is not None and opened.phase != "outside"
 
 
 def _by_story(block: _Open, opened: Context, saved: bool) -> Category:
@@ -168,16 +173,18 @@ def _by_story(block: _Open, opened: Context, saved: bool) -> Category:
         return "workspace"
     if opened.phase == "optimizer":
         return "temporaries"
+    # Autograd lets go of what it saved inside the node that needed it.
+    saved = saved or (closed is not None and closed.node is not None and closed.node is not opened.node)
+    if opened.operator is None and opened.phase != "outside":  # a number on its way into an operator, a random state
+        return "saved" if saved else "temporaries"
     if opened.phase != "recompute" and opened.node is not None:  # inside a node of backward, the loss's too
         accumulated = closed is not None and closed.phase == "accumulation"
         return "parameter gradients" if accumulated else "activation gradients"
     if opened.phase == "outside":
-        return "temporaries" if opened.operator is not None else "unattributed"
+        return "temporaries" if closed is not None or opened.operator is not None else "unattributed"
     if opened.phase == "loss" and opened.operator is not None and opened.operator.name == _SEED:
         return "activation gradients"
-    if opened.operator is None and not saved:
-        return "temporaries"  # a Python number on its way into an operator
-    return "saved" if saved or (closed is not None and closed.node is not None) else "activations"
+    return "saved" if saved else "activations"
 
 
 def _operator(context: Context | None) -> str:

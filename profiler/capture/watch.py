@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from ...theory.stream import Stream
 from ..errors import StepsDifferError, UsageError
 from .allocator import Account, account
+from .cautions import run_eagerly
 from .memory import Markers, Note
 from .streams import Reader
 
@@ -51,6 +52,7 @@ class MemoryWatch:
         with ExitStack() as exits:
             # Gradients that are older than the account would be given back without a word, or with a warning.
             exits.callback(_gradients(self._markers.model).clear)
+            run_eagerly(exits)
             self._markers.install(exits)
             self._account = exits.enter_context(account(self.device))
             self._markers.boundary()
@@ -83,15 +85,20 @@ class MemoryWatch:
         reader.read(self._account.entries)
         if self._ended < STEPS:
             return reader.stream(reader.steps - 1)
-        _same_shapes(self._markers.notes)
+        same_shapes(self._markers.notes)
         difference = _difference(reader.sizes(1), reader.sizes(2))
         if difference is None:
             reader.learn(1, like=2)
-        else:
-            self.notes = (
-                f"two equal steps made different requests ({difference}): what autograd keeps is told by who let it go",
-            )
+        self.notes = tuple(_notes(difference, self._markers.foreign_calls))
         return reader.stream(1)
+
+
+def _notes(difference: str | None, foreign_calls: int) -> Iterator[str]:
+    """What could not be seen, in words."""
+    if difference is not None:
+        yield f"two equal steps made different requests ({difference}): what autograd keeps is told by who let it go"
+    if foreign_calls:
+        yield f"module calls in other threads, whose memory was not seen: {foreign_calls}"
 
 
 def memory_device(model: nn.Module) -> str:
@@ -108,7 +115,8 @@ def _gradients(model: nn.Module) -> list[Tensor | None]:
     return [parameter.grad for parameter in model.parameters()]
 
 
-def _same_shapes(notes: Iterable[Note]) -> None:
+def same_shapes(notes: Iterable[Note]) -> None:
+    """Raises StepsDifferError where a step gave the model other shapes than the first."""
     first, *others = list(_shapes(notes))
     for number, shapes in enumerate(others, start=2):
         if shapes != first:

@@ -63,7 +63,7 @@ def of_optimizer(optimizer: Optimizer, paths: dict[int, str], device: str) -> It
 
 def of_step(step: Callable[..., Any], device: str) -> Iterator[Whereabouts]:
     """The tensors that a step reaches by name: images and labels in its closure, its arguments, the globals it uses."""
-    for tensor in tensors_in(list(_reached(step))):
+    for tensor in tensors_in(list(reached(step))):
         yield from _found(tensor, "input", "", device)
 
 
@@ -73,11 +73,12 @@ def _found(tensor: Tensor, category: Category, path: str, device: str) -> Iterat
         yield found
 
 
-def _reached(step: Callable[..., Any]) -> Iterable[Any]:
+def reached(step: Callable[..., Any]) -> Iterable[Any]:
+    """The values that a step reaches by name."""
     if isinstance(step, partial):
-        return [step.args, step.keywords, *_reached(step.func)]
+        return [step.args, step.keywords, *reached(step.func)]
     if isinstance(step, MethodType):
-        return [vars(step.__self__) if hasattr(step.__self__, "__dict__") else (), *_reached(step.__func__)]
+        return [vars(step.__self__) if hasattr(step.__self__, "__dict__") else (), *reached(step.__func__)]
     if isinstance(step, FunctionType):
         names = inspect.getclosurevars(step)
         return [*names.nonlocals.values(), *names.globals.values(), step.__defaults__, step.__kwdefaults__]
