@@ -99,10 +99,11 @@ def in_theory(step: Variant) -> Stream:
         channels=config.channels,
         classes=config.classes,
         kernel_size=config.kernel_size,
+        checkpoint=config.checkpoint,
         dtype=step.dtype,
     )
     images = TensorSpec((step.batch_size, config.in_channels, *config.resolution), step.dtype)
-    return step_stream(network, images, Step(optimizer=SGD()))
+    return step_stream(network, images, Step(optimizer=SGD(), autocast=step.autocast))
 
 
 def in_run(device: str) -> StreamOf:
@@ -194,11 +195,11 @@ class MemoryWitness:
         """By the allocator."""
         return _value(claim, self._step, self._in_run)
 
-    def rule(self, rule: str) -> tuple[Finding, bool | None]:
+    def rule(self, rule: str) -> tuple[Finding, bool]:
         """What the allocator shows of a rule, and whether it holds in theory."""
         finding = ON_STREAMS[rule](self._step, self._in_run)
-        if rule == "checkpointing.trades_computation_for_memory":  # of which theory has no stream
-            return self._with_price(finding), None
+        if rule == "checkpointing.trades_computation_for_memory":
+            finding = self._with_price(finding)
         return finding, ON_STREAMS[rule](self._step, in_theory).holds
 
     def _with_price(self, finding: Finding) -> Finding:

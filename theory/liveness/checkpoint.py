@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..network import Named
+from ..stream import Category
 from .heap import Heap, Storage, Tensor
 
 RANDOM_STATE = 5_056  # bytes of the CPU generator's state
@@ -34,7 +35,7 @@ class Frame:
         """What the next node in backward would have saved: the last in forward asks first. The second run ends in an
         exception, which holds on to the variable of the module that it comes from, until it is caught."""
         if not self.ran_again:
-            state = random_state(heap)
+            state = random_state(heap, "temporaries")
             variable = run_again(self)
             heap.drop(state)
             heap.drop(variable.storage)
@@ -49,6 +50,6 @@ class Frame:
                 heap.drop(storage)
 
 
-def random_state(heap: Heap) -> Storage:
+def random_state(heap: Heap, category: Category) -> Storage:
     """A copy of the random numbers' state, so that dropout draws the same again."""
-    return heap.open(RANDOM_STATE, "temporaries", "")
+    return heap.open(RANDOM_STATE, category, "")
