@@ -21,7 +21,7 @@ def including_children(rows: Iterable[Row]) -> tuple[Row, ...]:
     Parameters that several modules of a block share are added for each. A figure that no module has stays missing.
     """
     rows = tuple(rows)
-    sums: dict[tuple[str, str], dict[str, int]] = {}
+    sums: dict[tuple[str, str], dict[str, Any]] = {}
     unpriced: dict[tuple[str, str], set[str]] = {}
     for row in rows:
         for path in _with_parents(row.path):
@@ -33,6 +33,19 @@ def including_children(rows: Iterable[Row]) -> tuple[Row, ...]:
                 if figure is not None:
                     total[name] = total.get(name, 0) + figure
     return tuple(_with(row, sums[row.path, row.phase], unpriced[row.path, row.phase]) for row in rows)
+
+
+def with_containers(rows: Iterable[Row]) -> Iterable[Row]:
+    """The rows, and an empty one for each module that did nothing itself in a phase in which modules inside it did."""
+    rows = tuple(rows)
+    yield from rows
+    types = {row.path: row.type for row in rows}
+    known = {(row.path, row.phase) for row in rows}
+    for row in rows:
+        for path in _with_parents(row.path):
+            if path in types and (path, row.phase) not in known:
+                known.add((path, row.phase))
+                yield Row(path=path, type=types[path], phase=row.phase)
 
 
 def _with(row: Row, total: dict[str, Any], unpriced: set[str]) -> Row:

@@ -48,7 +48,9 @@ def main() -> int:
         run(
             python,
             "-c",
-            "import torchtally, torchtally.theory.claims.reader as r; assert len(r.load_claims()) > 285",
+            "import importlib.resources, torchtally, torchtally.theory.claims.reader as r; "
+            "assets = importlib.resources.files(torchtally) / 'profiler' / 'report' / 'html' / 'assets'; "
+            "assert len(r.load_claims()) > 285 and {'page.html', 'style.css'} <= {each.name for each in assets.iterdir()}",
             cwd=work,
         )
     print(f"{wheel.name}: one top-level name, its command, its data")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -16,10 +16,13 @@ from rich.text import Text
 from ..ledger import Ledger, Row
 from ..rollup import including_children
 from ..verdict import Verdict
-from .units import bytes_text, count_text, flops_text, shape_text, value_text
+from .remarks import time_remarks
+from .units import bytes_text, count_text, flops_text, seconds_text, shape_text, share_text, value_text
 
 if TYPE_CHECKING:
     from ..compare import Comparison, ComparisonRow
+
+_T = TypeVar("_T")
 
 WIDTH = 100  # of what is not drawn on a terminal
 
@@ -72,9 +75,12 @@ def new_table(*columns: tuple[str, bool], title: str | None = None) -> Table:
     return table
 
 
+_CONTROL = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
+
+
 def text(words: str, style: str = "") -> Text:
-    """Names and reasons are data, never markup."""
-    return Text(words, style=style)
+    """Names and reasons are data, never markup, and never a command to the terminal."""
+    return Text(words.translate(_CONTROL), style=style)
 
 
 # A run ----------------------------------------------------------------------------------------------------------------
@@ -85,28 +91,42 @@ def ledger_text(ledger: Ledger) -> str:
     return plain_text(ledger_view(ledger))
 
 
+_HEADINGS = (
+    ("module", False),
+    ("type", False),
+    ("output", False),
+    ("parameters", True),
+    ("activations", True),
+    ("forward FLOPs", True),
+    ("backward FLOPs", True),
+)
+_TIME_HEADINGS = (("time", True), ("share", True))
+_MAKE_ROOM = (1, 4)  # of the columns, for those
+
+
 def ledger_view(ledger: Ledger) -> RenderableType:
     """Modules in order, each with its children, forward and backward side by side; work of no module below them."""
-    table = new_table(
-        ("module", False),
-        ("type", False),
-        ("output", False),
-        ("parameters", True),
-        ("activations", True),
-        ("forward FLOPs", True),
-        ("backward FLOPs", True),
-    )
-    for column in table.columns[:2]:
-        column.no_wrap = True  # a broken line would break the tree
-    table.columns[1].overflow = "ellipsis"
+    table = new_table(*_with_time(ledger, _HEADINGS, _TIME_HEADINGS))
+    table.columns[0].no_wrap = True  # a broken line would break the tree
+    if ledger.timing is None:
+        table.columns[1].no_wrap = True
+        table.columns[1].overflow = "ellipsis"
     rows = including_children(ledger.rows)
     backward = {row.path: row for row in rows if row.phase == "backward"}
     for row in rows:
         if row.phase == "forward":
-            table.add_row(*_module_cells(row, backward.get(row.path)))
+            cells = _module_cells(row, backward.get(row.path))
+            table.add_row(*_with_time(ledger, cells, _time_cells(row.path, rows)))
     table.add_section()
-    table.add_row(*_total_cells(ledger), style="bold")
-    return Group(table, *_apart(ledger), *_coverage(ledger))
+    table.add_row(*_with_time(ledger, _total_cells(ledger), ()), style="bold")
+    return Group(table, *map(text, time_remarks(ledger)), *_apart(ledger), *_coverage(ledger))
+
+
+def _with_time(ledger: Ledger, cells: Sequence[_T], more: Sequence[_T]) -> list[_T]:
+    """Where time was measured it is shown, in the place of other columns."""
+    if ledger.timing is None:
+        return [*cells]
+    return [*(cell for place, cell in enumerate(cells) if place not in _MAKE_ROOM), *more]
 
 
 def _module_cells(row: Row, backward: Row | None) -> list[Text]:
@@ -121,6 +141,14 @@ def _module_cells(row: Row, backward: Row | None) -> list[Text]:
         text(_flops(row)),
         text(_flops(backward)),
     ]
+
+
+def _time_cells(path: str, rows: Iterable[Row]) -> list[Text]:
+    """Of all phases together."""
+    timed = [(row.seconds, row.share or 0.0) for row in rows if row.path == path and row.seconds is not None]
+    if not timed:
+        return [text(""), text("")]
+    return [text(seconds_text(sum(each for each, _ in timed))), text(share_text(sum(each for _, each in timed)))]
 
 
 def _flops(row: Row | None) -> str:
@@ -144,15 +172,20 @@ def _total_cells(ledger: Ledger) -> list[Text]:
     ]
 
 
-def _apart(ledger: Ledger) -> Iterable[Text]:
-    """Phases that are in neither total."""
+def apart_text(ledger: Ledger) -> str:
+    """Phases that are in neither total, or nothing."""
     apart = {
         phase: ledger.totals[f"{phase}_flops"]
         for phase in ("recompute", "loss", "accumulation", "optimizer", "outside")
         if ledger.totals.get(f"{phase}_flops")
     }
+    return "apart: " + ", ".join(f"{phase} {flops_text(flops)}" for phase, flops in apart.items()) if apart else ""
+
+
+def _apart(ledger: Ledger) -> Iterable[Text]:
+    apart = apart_text(ledger)
     if apart:
-        yield text("apart: " + ", ".join(f"{phase} {flops_text(flops)}" for phase, flops in apart.items()))
+        yield text(apart)
     yield text("modules include their children; 1 multiply-add = 2 FLOPs", "dim")
 
 
@@ -181,11 +214,16 @@ def comparison_view(comparison: Comparison) -> RenderableType:
     if rows:
         parts.append(layer_view(rows))
     if comparison.covered:
-        shares = (f"{float(share):.1%} of {name.replace('_', ' ')}" for name, share in comparison.covered.items())
-        parts.append(text("closed forms that agree cover " + ", ".join(shares)))
+        parts.append(text(covered_text(comparison)))
     for path, why in comparison.not_compared.items():
         parts.append(text(f"not compared: {path or '(model)'}: {why}", "dim"))
     return Group(*parts)
+
+
+def covered_text(comparison: Comparison) -> str:
+    """How much of the run closed forms cover; nothing where that is not known."""
+    shares = (f"{float(share):.1%} of {name.replace('_', ' ')}" for name, share in comparison.covered.items())
+    return "closed forms that agree cover " + ", ".join(shares) if comparison.covered else ""
 
 
 def summary_line(summary: dict[str, int]) -> str:
@@ -213,7 +251,7 @@ def layer_view(rows: Sequence[ComparisonRow], title: str | None = None) -> Rende
             text(row.path or "(model)"),
             text(row.phase),
             text(_spaced(row.quantity)),
-            *(text(_figure(figure)) for figure in figures),
+            *(text(figure_text(figure)) for figure in figures),
             text(row.verdict, STYLES[row.verdict]),
         )
         reason = " ".join(filter(None, (f"[{row.wrong} errs]" if row.wrong else "", row.reason)))
@@ -233,6 +271,6 @@ def _spaced(quantity: str) -> str:
     return quantity.replace("_", " ")
 
 
-def _figure(value: Any) -> str:
+def figure_text(value: Any) -> str:
     """Shapes as 32x3x32x32, which leaves room for three of them."""
     return shape_text(value) if isinstance(value, tuple) else value_text(value)
