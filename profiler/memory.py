@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..theory.phase import Phase
 from ..theory.stream import Stream
+from .amounts import in_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +49,10 @@ class Memory:
     def peak_bytes(self) -> int:
         """The most bytes live at once, parameters and input included."""
         return self.stream.peak_bytes
+
+    def fits(self, limit: int | str) -> bool:
+        """Whether the step stays within `limit`, with what the allocator held beyond it: bytes, or "8 GiB"."""
+        return self.peak_bytes + sum(size for _, size in self.reserved) <= in_bytes(limit)
 
     @property
     def peak(self) -> Peak:

@@ -31,7 +31,9 @@ from torchtally.theory.tensor import TensorSpec
 
 from .combinations import MOMENTUM, Combination, evaluation, real_step, training
 
-BLOCKS_OF_16 = torch.backends.cpu.get_cpu_capability() == "AVX512"
+BLOCKS = {"AVX512": 16, "AVX2": 8}
+BLOCK = BLOCKS.get(torch.backends.cpu.get_cpu_capability())
+BACKEND = OneDNN(block=BLOCK or 16)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -57,9 +59,9 @@ def held(combination: Combination, backend: Backend) -> Balance:
 
 def check(combination: Combination) -> Balance:
     """All of it where the backend's rules are this machine's; elsewhere all but workspace, which stays in its place."""
-    result = held(combination, OneDNN())
+    result = held(combination, BACKEND)
     assert result.framework_exact, result.framework_difference
-    assert result.exact or not BLOCKS_OF_16, f"{result.difference}\n{result.table()}"
+    assert result.exact or not BLOCK, f"{result.difference}\n{result.table()}"
     return result
 
 
@@ -69,25 +71,23 @@ def check_labels(combination: Combination) -> None:
     assert result.labelled_alike, result.label_difference
 
 
-SIZES = [(2, 32), (2, 64), (8, 32), (8, 64), (32, 32)]
-LARGE = [(32, 64), (256, 32)]
-# Of the large ones, each setting in one of three.
-SOME = slice(0, None, 11)
+SMALL = [(2, 32), (2, 64), (8, 32)]
+LARGE = [(8, 64), (32, 32), (32, 64), (256, 32)]
+# The first, the last but one, and one between: every setting is in one of them.
+THREE = slice(0, None, 11)
 
 
-@pytest.mark.parametrize("combination", [each for size in SIZES for each in training(*size)], ids=str)
+@pytest.mark.parametrize("combination", [each for size in SMALL for each in training(*size)], ids=str)
 def test_every_training_step(combination: Combination) -> None:
     check_labels(combination)
 
 
-@pytest.mark.parametrize("combination", [each for size in LARGE for each in training(*size)[SOME]], ids=str)
+@pytest.mark.parametrize("combination", [each for size in LARGE for each in training(*size)[THREE]], ids=str)
 def test_training_steps_of_large_batches(combination: Combination) -> None:
     check_labels(combination)
 
 
-@pytest.mark.parametrize(
-    "combination", [*evaluation(8, 32), *evaluation(2, 64), *evaluation(32, 32), *evaluation(256, 64)[6:7]], ids=str
-)
+@pytest.mark.parametrize("combination", [*evaluation(2, 64), *evaluation(8, 32), *evaluation(32, 32)], ids=str)
 def test_evaluation(combination: Combination) -> None:
     check_labels(combination)
 
@@ -115,7 +115,7 @@ def test_other_steps(step: Step, is_training: bool) -> None:
     check_labels(Combination(step=step, training=is_training))
 
 
-@pytest.mark.parametrize("samples", [1, 2, 8, 20])
+@pytest.mark.parametrize("samples", [1, 8, 20])
 @pytest.mark.parametrize(
     "config",
     [
@@ -234,12 +234,12 @@ def test_a_variable_of_a_module(step: Step) -> None:
 
 
 def check_model(model: nn.Module, network: Network, shape: tuple[int, ...], step: Step, *, labels: bool = True) -> None:
-    theory = step_stream(network, TensorSpec(shape), step, OneDNN())
+    theory = step_stream(network, TensorSpec(shape), step, BACKEND)
     workload = real_step(model, torch.rand(shape), torch.zeros(shape[0], dtype=torch.int64), step)
     result = balance(theory, measure_memory(workload).stream)
     assert result.framework_exact, result.framework_difference
     assert result.labelled_alike or not labels, result.label_difference
-    assert result.exact or not BLOCKS_OF_16, f"{result.difference}\n{result.table()}"
+    assert result.exact or not BLOCK, f"{result.difference}\n{result.table()}"
 
 
 # Variants -------------------------------------------------------------------------------------------------------------
@@ -335,6 +335,6 @@ def test_a_wrong_step_does_not_balance() -> None:
         Combination(step=Step(optimizer=MOMENTUM)),
         Combination(step=Step(optimizer=SGD()), training=False),
     ):
-        result = balance(other.theory(OneDNN()), run)
+        result = balance(other.theory(BACKEND), run)
         assert not result.exact and not result.framework_exact
         assert result.difference and result.framework_difference

@@ -1,12 +1,12 @@
-"""What a convolution needs for itself on CPU: PyTorch's own kernel, or oneDNN's, as watched with one thread, float32
-and AVX-512. N images of H x W, C_in and C_out channels, a kernel of k x k.
+"""What a convolution needs for itself on CPU: PyTorch's own kernel, or oneDNN's, as watched with one thread, float32,
+AVX-512 and AVX2. N images of H x W, C_in and C_out channels, a kernel of k x k.
 
 PyTorch's own unfolds the input into columns (N * C_in*k*k * H*W numbers; a 1 x 1 kernel needs none) and multiplies.
 
 oneDNN's kernels want channels in blocks: source, weight and destination are copied into such a layout, their channels
 rounded up, and the result is copied back. Where C_out is rounded up the bias is too, in a scratchpad of its own. Fewer
-channels than a block in the source stay as they are in forward; in the weight's gradient only up to three, else half
-blocks serve.
+channels than a block in the source stay as they are in forward; in the weight's gradient only an image's do, else
+blocks of eight serve.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from .script import Script, script
 SCRATCHPAD_ALIGNMENT = 128
 SMALL_INPUT = 20_480  # elements of a single image, up to which PyTorch's own kernel is quicker
 SMALL_BATCH = 16  # below which it is for 1 x 1 kernels, with one thread
-IMAGE_CHANNELS = 3  # up to which the weight's gradient has a kernel that reads the source as it is
+NARROW_BLOCK = 8
+IMAGE_CHANNELS = 3
 
 IN, OUT = "+source +weight +destination -weight -source", "-destination"
 DATA = "+destination +weight +source -weight -destination =input -source"
@@ -54,9 +55,14 @@ def _weight_layout(layer: Conv2d, x: TensorSpec, block: int) -> dict[str, int]:
         return _layout(layer, x, block, block) | {"scratchpad": 0}
     if layer.in_channels >= block or _is_pointwise(layer):
         return _layout(layer, x, block, block)
-    if layer.in_channels > IMAGE_CHANNELS:
-        return _layout(layer, x, block // 2, block // 2)
-    return _layout(layer, x, 1, block) | {"source": 0}
+    if _is_image(layer.in_channels, block):
+        return _layout(layer, x, 1, block) | {"source": 0}
+    return _layout(layer, x, NARROW_BLOCK, NARROW_BLOCK)
+
+
+def _is_image(channels: int, block: int) -> bool:
+    """Whether the weight's gradient has a kernel that reads a source of so few channels as it is."""
+    return channels == IMAGE_CHANNELS if block == NARROW_BLOCK else channels <= IMAGE_CHANNELS
 
 
 def _layout(layer: Conv2d, x: TensorSpec, source_block: int, block: int) -> dict[str, int]:

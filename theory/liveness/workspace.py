@@ -54,7 +54,7 @@ class CPU:
 
 @dataclass(frozen=True, kw_only=True)
 class OneDNN(CPU):
-    """The CPU with all that is known of convolutions, in blocks of so many channels: 16 with AVX-512."""
+    """The CPU with all that is known of convolutions, in blocks of so many channels: 16 with AVX-512, 8 with AVX2."""
 
     block: int = 16
 
