@@ -173,10 +173,9 @@ def _by_story(block: _Open, opened: Context, saved: bool) -> Category:
         return "workspace"
     if opened.phase == "optimizer":
         return "temporaries"
-    # Autograd lets go of what it saved inside the node that needed it.
-    saved = saved or (closed is not None and closed.node is not None and closed.node is not opened.node)
     if opened.operator is None and opened.phase != "outside":  # a number on its way into an operator, a random state
         return "saved" if saved else "temporaries"
+    saved = saved or _let_go_by_autograd(opened, closed)
     if opened.phase != "recompute" and opened.node is not None:  # inside a node of backward, the loss's too
         accumulated = closed is not None and closed.phase == "accumulation"
         return "parameter gradients" if accumulated else "activation gradients"
@@ -185,6 +184,13 @@ def _by_story(block: _Open, opened: Context, saved: bool) -> Category:
     if opened.phase == "loss" and opened.operator is not None and opened.operator.name == _SEED:
         return "activation gradients"
     return "saved" if saved else "activations"
+
+
+def _let_go_by_autograd(opened: Context, closed: Context | None) -> bool:
+    """Inside a node that needed it, and neither in what that node itself made nor in what it runs again."""
+    if closed is None or closed.node is None or closed.phase == "recompute":
+        return False
+    return opened.phase == "recompute" or closed.node is not opened.node
 
 
 def _operator(context: Context | None) -> str:

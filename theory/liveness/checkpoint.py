@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..network import Named
-from ..stream import Category
 from .heap import Heap, Storage, Tensor
 
 RANDOM_STATE = 5_056  # bytes of the CPU generator's state
@@ -35,7 +34,7 @@ class Frame:
         """What the next node in backward would have saved: the last in forward asks first. The second run ends in an
         exception, which holds on to the variable of the module that it comes from, until it is caught."""
         if not self.ran_again:
-            state = random_state(heap, "temporaries")
+            state = random_state(heap)
             variable = run_again(self)
             heap.drop(state)
             heap.drop(variable.storage)
@@ -50,6 +49,6 @@ class Frame:
                 heap.drop(storage)
 
 
-def random_state(heap: Heap, category: Category) -> Storage:
+def random_state(heap: Heap) -> Storage:
     """A copy of the random numbers' state, so that dropout draws the same again."""
-    return heap.open(RANDOM_STATE, category, "")
+    return heap.open(RANDOM_STATE, "temporaries", "")

@@ -109,7 +109,7 @@ class Forward:
 
     def _checkpointed(self, path: str, layers: tuple[Named, ...], given: Tensor) -> Tensor:
         """The module's result, with nothing saved inside."""
-        state = random_state(self.heap, "saved")
+        state = random_state(self.heap)
         self._frame = Frame(path, layers, given, (state, *self.autograd.save((given.storage,))))
         try:
             return self._module(path, layers, given)
