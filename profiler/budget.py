@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+from .amounts import BYTES, DECIMAL, FLOPS, amount
 from .errors import UsageError
 from .ledger import Row
 from .run import Run
-
-_DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
-_BYTES = {
-    **{f"{prefix}B": factor for prefix, factor in _DECIMAL.items()},
-    **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGTP", 1)},
-}
-_FLOPS = {f"{prefix}FLOP{plural}": factor for prefix, factor in _DECIMAL.items() for plural in ("", "s")}
-
-_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +26,11 @@ def bounds(budget: Mapping[str, object]) -> tuple[Bound, ...]:
     for name in budget:
         if name not in KINDS:
             raise UsageError(f"a budget has no {name!r}; there are {', '.join(KINDS)}")
-    return tuple(Bound(name, str(given), amount(name, given)) for name, given in budget.items())
+    return tuple(Bound(name, str(given), _most(name, given)) for name, given in budget.items())
 
 
-def amount(name: str, given: object) -> Fraction:
-    """A number of FLOPs, parameters or bytes: an integer, or text with the unit of its kind.
-
-    Decimal and binary prefixes are told apart: kB, MB and GB are 1000-based, KiB, MiB and GiB 1024-based. KB is
-    refused, for it is used for both. Raises UsageError.
-    """
-    units = KINDS[name].units
-    if type(given) is int and given >= 0:
-        return Fraction(given)
-    match = _AMOUNT.fullmatch(given) if isinstance(given, str) else None
-    if match is None:
-        raise UsageError(f"{name}={given!r} is no amount; give an integer, or text such as {KINDS[name].example!r}")
-    number, unit = match.groups()
-    if unit == "KB":
-        raise UsageError(f"{name}={given!r}: KB is 1000 bytes to some and 1024 to others; say kB or KiB")
-    if unit not in units or (not unit and units is not _DECIMAL):
-        raise UsageError(f"{name}={given!r}: no unit {unit!r}; there are {', '.join(filter(None, units))}")
-    return Fraction(number) * units[unit]
+def _most(name: str, given: object) -> Fraction:
+    return amount(name, given, KINDS[name].units, KINDS[name].example)
 
 
 def excesses(run: Run, budget: Iterable[Bound]) -> list[str]:
@@ -122,14 +97,14 @@ def _nothing(run: Run) -> str:
 
 
 def _flop_kind(*phases: str) -> Kind:
-    return Kind(_FLOPS, "2 GFLOP", _total(*(f"{phase}_flops" for phase in phases)), _unpriced(*phases))
+    return Kind(FLOPS, "2 GFLOP", _total(*(f"{phase}_flops" for phase in phases)), _unpriced(*phases))
 
 
 KINDS: Mapping[str, Kind] = {
     "flops": _flop_kind("forward", "backward"),
     "forward_flops": _flop_kind("forward"),
     "backward_flops": _flop_kind("backward"),
-    "parameters": Kind(_DECIMAL, "1 M", _total("parameters"), _nothing),
-    "saved": Kind(_BYTES, "64 MiB", _total("saved_bytes"), _unseen),
+    "parameters": Kind(DECIMAL, "1 M", _total("parameters"), _nothing),
+    "saved": Kind(BYTES, "64 MiB", _total("saved_bytes"), _unseen),
 }
 """`flops` is forward and backward of the model; `saved` what autograd keeps for backward."""

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from .ledger import Row
+from .records import PHASES
 
 # Columns that add up over modules. Shapes, calls and types are a module's own.
 _ADDITIVE = tuple(
@@ -16,11 +17,12 @@ _ADDITIVE = tuple(
 
 
 def including_children(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Each row with the sums over its module and all modules inside it, in the same phase.
+    """Each row with the sums over its module and all modules inside it, in the same phase; and rows for modules that do
+    nothing themselves in a phase in which modules inside them do.
 
     Parameters that several modules of a block share are added for each. A figure that no module has stays missing.
     """
-    rows = tuple(rows)
+    rows = _with_containers(tuple(rows))
     sums: dict[tuple[str, str], dict[str, Any]] = {}
     unpriced: dict[tuple[str, str], set[str]] = {}
     for row in rows:
@@ -35,17 +37,16 @@ def including_children(rows: Iterable[Row]) -> tuple[Row, ...]:
     return tuple(_with(row, sums[row.path, row.phase], unpriced[row.path, row.phase]) for row in rows)
 
 
-def with_containers(rows: Iterable[Row]) -> Iterable[Row]:
-    """The rows, and an empty one for each module that did nothing itself in a phase in which modules inside it did."""
-    rows = tuple(rows)
-    yield from rows
-    types = {row.path: row.type for row in rows}
-    known = {(row.path, row.phase) for row in rows}
+def _with_containers(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """In the order of modules, then phases."""
+    types = {row.path: row.type for row in reversed(rows)}
+    found = {(row.path, row.phase): row for row in rows}
     for row in rows:
         for path in _with_parents(row.path):
-            if path in types and (path, row.phase) not in known:
-                known.add((path, row.phase))
-                yield Row(path=path, type=types[path], phase=row.phase)
+            if path in types:
+                found.setdefault((path, row.phase), Row(path=path, type=types[path], phase=row.phase))
+    order = {path: place for place, path in enumerate(dict.fromkeys(row.path for row in rows))}
+    return tuple(sorted(found.values(), key=lambda row: (order[row.path], PHASES.index(row.phase))))
 
 
 def _with(row: Row, total: dict[str, Any], unpriced: set[str]) -> Row:

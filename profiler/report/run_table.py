@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from ..errors import UsageError
 from ..ledger import Ledger, Row
-from ..rollup import including_children, with_containers
+from ..rollup import including_children
 from .units import bytes_text, count_text, flops_text, seconds_text, shape_text, share_text
 
 Units = Literal["flops", "macs"]
@@ -187,7 +187,7 @@ def usual_columns(ledger: Ledger, choice: Choice) -> list[str]:
 
 def cells(ledger: Ledger, choice: Choice, columns: Sequence[str]) -> Cells:
     """The ledger as the choice has it, in these columns."""
-    lines = tuple(_lines(including_children(with_containers(ledger.rows)) if choice.with_children else ledger.rows))
+    lines = tuple(_lines(including_children(ledger.rows) if choice.with_children else ledger.rows))
     depth = _depth(lines, choice) if choice.depth is None else choice.depth
     shown = _sorted([line for line in lines if _level(line.path) <= depth], choice)
     if choice.depth is None:
