@@ -62,8 +62,11 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        """False where a row is unexplained, or contradicted by a culprit other than a claim or a listed defect."""
-        return not self.failures
+        """False where a row is unexplained, or contradicted by a culprit other than a claim or a listed defect.
+
+        And where nothing was compared: `not_compared` says why.
+        """
+        return bool(self.rows) and not self.failures
 
     @cached_property
     def failures(self) -> tuple[ComparisonRow, ...]:
@@ -88,6 +91,11 @@ class Comparison:
         from .report.terminal import comparison_text
 
         return comparison_text(self)
+
+    def _repr_html_(self) -> str:
+        from .report.notebook import comparison_html
+
+        return comparison_html(self)
 
 
 def is_failure(row: ComparisonRow) -> bool:

@@ -26,9 +26,13 @@ def count(
     device: str | torch.device | None = None,
     prices: Prices = PRICES,
     formulas: Mapping[Any, Formula] | None = None,
-    **kwargs: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    **named: Any,
 ) -> Profile:
-    """Run `model(*args, **kwargs)` and, with `backward`, the backward of the sum of its outputs; return the ended run.
+    """Run `model(*args, **named)` and, with `backward`, the backward of the sum of its outputs; return the ended run.
+
+    Keyword arguments of the model whose names are taken here (`device`, `backward`, `prices`, `formulas`, `kwargs`) go
+    into the mapping `kwargs`, which is added to the named ones.
 
     Where nothing of the output needs a gradient (no trained parameters, `torch.no_grad()`), only forward runs. The
     model is left as it was: gradients, buffers and random state are put back.
@@ -36,9 +40,10 @@ def count(
     With `device="meta"` nothing is computed and nothing large allocated: the run goes over fake copies of model and
     inputs, which keep the device they pretend to be on, so that the same operators are chosen as in a real run.
 
-    Raises UsageError for another `device` (move the model and inputs there instead), NotAModuleError for anything but a
-    module; errors of the model itself pass through.
+    Raises UsageError for another `device` (move the model and inputs there instead) and for a keyword given twice,
+    NotAModuleError for anything but a module; errors of the model itself pass through.
     """
+    given = _together(named, kwargs)
     device = None if device is None else str(device)
     if device not in (None, "meta"):
         raise UsageError(
@@ -47,15 +52,22 @@ def count(
     watched = profile(model, prices=prices, formulas=formulas)
     with ExitStack() as stack:
         if device == "meta":
-            model, args, kwargs = _pretended(model, args, kwargs, stack)
+            model, args, given = _pretended(model, args, given, stack)
             watched = profile(model, prices=prices, formulas=formulas)
         else:
-            stack.enter_context(_undisturbed(model, tensors_in((args, kwargs))))
+            stack.enter_context(_undisturbed(model, tensors_in((args, given))))
         with watched:
-            outputs = model(*args, **kwargs)
+            outputs = model(*args, **given)
             if backward:
                 _backward(outputs)
     return watched
+
+
+def _together(named: dict[str, Any], more: Mapping[str, Any] | None) -> dict[str, Any]:
+    twice = sorted(named.keys() & (more or {}).keys())
+    if twice:
+        raise UsageError(f"{', '.join(twice)}: given by name and in kwargs; give each once")
+    return {**named, **(more or {})}
 
 
 def _backward(outputs: Any) -> None:

@@ -24,6 +24,9 @@ from .observed import NotComparableError, Observed, observe
 from .records import CallFacts, Phase, Trace
 from .verdict import NONE, Value
 
+# A view's gradient arrives elsewhere once an in-place operation has written into it.
+_VIEW = "an in-place operation on a view (ReLU(inplace=True) after a reshape, say)"
+
 Place = tuple[str, Phase]
 Figures = dict[str, Value | None]
 
@@ -63,7 +66,10 @@ def _speakable(figures: Figures | None, layer: Layer, row: Row | None) -> tuple[
         kept = {name: figure for name, figure in figures.items() if "flops" not in name}
         return kept, f"no price for {', '.join(row.unpriced)}"
     if getattr(layer, "products_only", False):
-        kept = {name: figure for name, figure in figures.items() if name not in ("flops", "bias_flops")}
+        unstated = {"flops", "bias_flops"} | (
+            {"activation_bytes"} if getattr(layer, "products_alone", False) else set()
+        )
+        kept = {name: figure for name, figure in figures.items() if name not in unstated}
         return kept, "only products have a closed form"
     return figures, ""
 
@@ -162,8 +168,12 @@ def _backward(layer: Layer, seen: Observed) -> Figures | None:
     """None where no gradient came."""
     chosen = _calls_with_backward(seen)
     if not chosen:
+        if seen.unseen and any(gradient.of == "input" for gradient in seen.arrivals):
+            raise NotComparableError(f"a gradient left it, and none was seen to come: {_VIEW}")
         return None
     needs = _trained(layer, seen)
+    if any(g.of == "parameter" and g.tensor != seen.parameters[g.name].tensor for g in seen.arrivals):
+        raise NotComparableError("its parameters were changed within the block")
     total, gradient_bytes = ZERO, 0
     for call, times in chosen:
         fitted = fit(layer, seen, call)
@@ -213,10 +223,14 @@ def _calls_with_backward(seen: Observed) -> list[tuple[CallFacts, int]]:
 
 
 def _recorded(seen: Observed) -> Sequence[CallFacts]:
-    """The calls that autograd recorded: under a checkpoint of the older kind, only the recomputed ones."""
-    once_more = sum(call.times for call in seen.recomputed) == sum(call.times for call in seen.calls)
+    """The calls that autograd recorded: under a checkpoint of the older kind, only the recomputed ones; where one is
+    within another, so that there are more of these than calls, those that were given something that needs a gradient.
+    """
+    made, again = (sum(call.times for call in calls) for calls in (seen.calls, seen.recomputed))
     flags = (sum(sum(call.inputs_need_grad) for call in calls) for calls in (seen.recomputed, seen.calls))
-    return seen.recomputed if once_more and int.__gt__(*flags) else seen.calls
+    if again < made or not int.__gt__(*flags):
+        return seen.calls
+    return [call for call in seen.recomputed if again == made or any(call.inputs_need_grad)]
 
 
 def _trained(layer: Layer, seen: Observed) -> dict[bool, bool]:
@@ -255,8 +269,7 @@ def _backward_cost(
     for position, flag in zip(fitted.positions, flags, strict=True):
         if flag and not seen.called_inside and not seen.reached(position):
             raise NotComparableError(
-                "its input needs a gradient, and none was seen to leave it: "
-                "autograd.grad, chosen inputs, or a write into a view"
+                f"its input needs a gradient, and none was seen to leave it: autograd.grad, chosen inputs, or {_VIEW}"
             )
     one: Backward = layer.backward(
         *inputs, needs_input_grad=flags, needs_weight_grad=needs[False], needs_bias_grad=needs[True]

@@ -26,6 +26,7 @@ _MKLDNN_RECURRENT = ("aten.mkldnn_rnn_layer",)
 _CUDNN_RECURRENT = ("aten._cudnn_rnn", "aten.miopen_rnn")
 _FUSED_RMS_NORM = ("aten._fused_rms_norm",)
 _FUSED_DROPOUT = ("aten.native_dropout",)
+_CACHING = ("aten.cat", "aten.index_copy", "aten.index_put")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,21 @@ def fit(layer: Layer, seen: Observed, call: CallFacts) -> Fitted:
         raise NotComparableError("no tensor was seen to go in, or none to come out")
     if any(spec.dtype.startswith("complex") for spec in (*call.inputs, *call.outputs)):
         raise NotComparableError("closed forms count real arithmetic, and this is complex")
+    if not _made_inside(seen, call):
+        raise NotComparableError("no operator gave a tensor as large as its output: a transform of torch.func, say")
     chosen = next((choose for kinds, choose in _FITS if isinstance(layer, kinds)), _first)
     return chosen(layer, seen, call)
+
+
+def _made_inside(seen: Observed, call: CallFacts) -> bool:
+    """Whether an operator of the module gave a tensor as large as its output; true where it ran none, or its children
+    did. Under vmap, modules see one sample, and operators all."""
+    ran = [facts.signature for facts in seen.operators if facts.phase == "forward"]
+    return (
+        not ran
+        or seen.called_inside
+        or any(out.elements == call.outputs[0].elements for signature in ran for out in signature.outputs)
+    )
 
 
 def _first(layer: Layer, seen: Observed, call: CallFacts) -> Fitted:
@@ -185,7 +199,74 @@ def _encoder_layer(layer: theory.TransformerEncoderLayer, seen: Observed, call: 
     return _first(replace(layer, fused=seen.always(*_WHOLE_ENCODER_LAYER)), seen, call)
 
 
+# Attention between projections ---------------------------------------------------------------------------------------
+
+
+def _projected(layer: theory.ProjectedAttention, seen: Observed, call: CallFacts) -> Fitted:
+    """How many queries there are shows in the output; of keys, and what is trained, in the calls of the projections."""
+    keys = _keys(layer, seen)
+    query, key, value = (_learns(seen, names) for names in layer.projections)
+    layer = replace(
+        layer,
+        queries=call.outputs[0].shape[-2],
+        keys=keys[-2],
+        fused=seen.always(*_ATTENTION),
+        learns=(query, key, value),
+        bias_learns=_bias_learns(layer, seen, call),
+    )
+    if not isinstance(layer, theory.MultiscaleAttention):
+        _know_the_length(layer, seen)
+    elif layer.tables:
+        layer = replace(layer, grid=_grid(layer, seen))
+    return _first(layer, seen, call)
+
+
+def _keys(layer: theory.ProjectedAttention, seen: Observed) -> tuple[int, ...]:
+    """The shape of the keys, as the last of their projections gives them."""
+    names = [name for name in layer.projections[1] if name in seen.inside]
+    made = [call for call in seen.inside[names[-1]] if call.phase == "forward"] if names else []
+    if sum(call.times for call in made) != sum(call.times for call in seen.calls):
+        raise NotComparableError("its keys were not made at each of its calls: they come from a cache")
+    shapes = {call.outputs[0].shape for call in made}
+    if len(shapes) > 1:
+        raise NotComparableError("its keys were of several shapes: which call had which does not show")
+    return shapes.pop()
+
+
+def _learns(seen: Observed, names: Sequence[str]) -> bool:
+    """Whether what these children make of an input needs a gradient: for the input does, or a parameter is trained."""
+    called = [call for name in names for call in seen.inside.get(name, ())]
+    parameters = [p for path, p in seen.parameters.items() if path.startswith(tuple(f"{name}." for name in names))]
+    return any(any(call.inputs_need_grad) for call in called) or any(p.trainable for p in parameters)
+
+
+def _bias_learns(layer: theory.ProjectedAttention, seen: Observed, call: CallFacts) -> bool:
+    """Whether a tensor given as large as the scores needs a gradient, or a table that it is made of."""
+    given = [flag for spec, flag in zip(call.inputs, call.inputs_need_grad, strict=True) if len(spec.shape) == 4]
+    made = [p for path, p in seen.parameters.items() if path.startswith("relative_attention_bias.")]
+    return any(given) or any(p.trainable for p in made)
+
+
+def _know_the_length(layer: theory.ProjectedAttention, seen: Observed) -> None:
+    """A cache adds keys of earlier calls: (N, heads, length, width) of another length are put together."""
+    for facts in seen.operators:
+        for spec in facts.signature.outputs if facts.signature.operator.startswith(_CACHING) else ():
+            *lead, length, width = spec.shape if len(spec.shape) == 4 else (0, 0, 0)
+            if width == layer.width and lead[-1] <= layer.heads and length not in (layer.queries, layer.keys):
+                raise NotComparableError(f"its keys were {length}, and not those of its input: they come from a cache")
+
+
+def _grid(layer: theory.MultiscaleAttention, seen: Observed) -> tuple[int, ...]:
+    """Time, height and width of the keys, as pooling gave them."""
+    shapes = {call.outputs[0].shape[2:] for call in seen.inside.get(f"{layer.projections[1][-1]}.pool", ())}
+    if len(shapes) != 1:
+        raise NotComparableError("the grid of its keys does not show")
+    return shapes.pop()
+
+
 _FITS: tuple[tuple[Any, Fit], ...] = (
+    (theory.ProjectedAttention, _projected),
+    (theory.GatedExperts, _all),
     (theory.Dropout, _dropout),
     (theory.RMSNorm, _rms_norm),
     ((ConvTranspose1d, ConvTranspose2d, ConvTranspose3d), _transpose),

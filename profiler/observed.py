@@ -4,7 +4,7 @@ out."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -27,16 +27,23 @@ class Observed:
     arrivals: tuple[GradientFacts, ...]
     operators: tuple[OperatorFacts, ...]
     children: frozenset[str]
-    called_children: frozenset[str]
-    """Paths, from here, of modules in this one; and of those that were called."""
+    inside: Mapping[str, tuple[CallFacts, ...]]
+    """Paths, from here, of modules in this one; and the calls of those that were called."""
     first_held: frozenset[str]
     """Names of the parameters that no module before this one holds: there a shared one's gradient is on the books."""
     given: frozenset[str]
     """Names of the parameters whose gradient was accumulated, wherever that is on the books."""
+    unseen: bool
+    """Whether the run has nodes that cannot be looked into, as writes into views are."""
+
+    @property
+    def called_children(self) -> Set[str]:
+        """Paths, from here, of the modules in this one that were called."""
+        return self.inside.keys()
 
     @property
     def called_inside(self) -> bool:
-        return bool(self.called_children)
+        return bool(self.inside)
 
     @property
     def path(self) -> str:
@@ -108,9 +115,10 @@ def observe(trace: Trace, paths: Container[str]) -> dict[str, Observed]:
             arrivals=tuple(arrivals[facts.path]),
             operators=tuple(operators[facts.path]),
             children=frozenset(inner.path[start:] for inner in inside),
-            called_children=frozenset(inner.path[start:] for inner in inside if calls[inner.path]),
+            inside={inner.path[start:]: tuple(calls[inner.path]) for inner in inside if inner.path in calls},
             first_held=frozenset(name for name, full in holder.items() if full == _joined(facts.path, name)),
             given=frozenset(name for name, full in holder.items() if full in accumulated),
+            unseen=bool(trace.saved_unknown),
         )
     return found
 

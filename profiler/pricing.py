@@ -423,7 +423,7 @@ class Prices(Mapping[str, Formula]):
             return None
         try:
             price = formula(signature)
-        except (TypeError, LookupError, AttributeError, ValueError, ArithmeticError) as error:
+        except (TypeError, LookupError, AttributeError, ValueError, ArithmeticError, StopIteration) as error:
             raise PricingError(
                 f"the formula for {signature.operator} does not fit the call {signature.arguments}: {error!r}"
             ) from error

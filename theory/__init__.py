@@ -16,8 +16,9 @@ from .activations import (
 from .attention import ScaledDotProductAttention
 from .convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .cost import Cost
-from .dense import Bilinear, Linear
+from .dense import Bilinear, Linear, TransposedLinear
 from .embedding import Embedding, EmbeddingBag
+from .experts import GatedExperts
 from .instance_norm import InstanceNorm
 from .layer import Backward, Layer, Parameter, Saved, ShapeError, parameter_bytes, parameter_count
 from .local_response_norm import LocalResponseNorm
@@ -55,6 +56,7 @@ from .pooling import (
     MaxPool3d,
 )
 from .prediction import LayerPrediction, Prediction, Totals
+from .projected_attention import MultiscaleAttention, ProjectedAttention
 from .recurrent import GRU, LSTM, RNN
 from .tensor import TensorSpec
 from .transformer import TransformerEncoderLayer
@@ -96,6 +98,7 @@ __all__ = [
     "Embedding",
     "EmbeddingBag",
     "Flatten",
+    "GatedExperts",
     "GlobalAveragePool",
     "GroupNorm",
     "HuberLoss",
@@ -115,6 +118,7 @@ __all__ = [
     "MaxPool2d",
     "MaxPool3d",
     "MultiheadAttention",
+    "MultiscaleAttention",
     "NLLLoss",
     "Named",
     "Network",
@@ -123,6 +127,7 @@ __all__ = [
     "Parameter",
     "PoissonNLLLoss",
     "Prediction",
+    "ProjectedAttention",
     "RMSNorm",
     "RReLU",
     "ReLU",
@@ -141,6 +146,7 @@ __all__ = [
     "TensorSpec",
     "Totals",
     "TransformerEncoderLayer",
+    "TransposedLinear",
     "activation",
     "parameter_bytes",
     "parameter_count",

@@ -92,6 +92,17 @@ class Linear:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransposedLinear(Linear):
+    """The same with its weight stored as (in, out): `Conv1D` of `transformers`, in GPT-2."""
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The weight, then the bias if there is one."""
+        weight, *rest = super().parameters
+        return (Parameter("weight", weight.shape[::-1], self.dtype), *rest)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bilinear:
     """`torch.nn.Bilinear`: (*, in1), (*, in2) -> (*, out), with weight (out, in1, in2): y_o = x1^T W_o x2 + b_o.
 

@@ -47,9 +47,16 @@ class WindowAttention:
         """How many windows of all samples there are, and the tokens of one. Raises ShapeError."""
         raise NotImplementedError
 
+    @property
+    def _dimensions(self) -> int:
+        """Of the input."""
+        return 4
+
     def _check(self, x: TensorSpec) -> None:
-        if len(x.shape) != 4 or x.shape[-1] != self.features or 0 in x.shape:
-            raise ShapeError(f"{type(self).__name__} takes four dimensions, the last of {self.features}, got {x.shape}")
+        if len(x.shape) != self._dimensions or x.shape[-1] != self.features or 0 in x.shape:
+            raise ShapeError(
+                f"{type(self).__name__} takes {self._dimensions} dimensions, the last of {self.features}, got {x.shape}"
+            )
 
     def output(self, *inputs: TensorSpec) -> TensorSpec:
         """The input's shape and dtype."""
@@ -82,22 +89,24 @@ class ShiftedWindowAttention(WindowAttention):
     """torchvision's `ShiftedWindowAttention`, of Swin: (N, H, W, C), padded to whole windows of `window`.
 
     It does the projections itself, "qkv" and "proj". `cosine`, of the second version, has a scale per head to learn
-    instead of the table of biases of the scores, which are then a network's output.
+    instead of the table of biases of the scores, which are then a network's output. Of videos, (N, T, H, W, C), it has
+    a window of three sizes, and `adapts`: a window is never larger than the map.
     """
 
-    window: tuple[int, int]
+    window: tuple[int, ...]
     qkv_bias: bool = True
     proj_bias: bool = True
     cosine: bool = False
+    adapts: bool = False
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """The table or the scale, then the projections'."""
-        c, (height, width) = self.features, self.window
+        c = self.features
         if self.cosine:
             found = [Parameter("logit_scale", (self.heads, 1, 1), self.dtype)]
         else:
-            offsets = (2 * height - 1) * (2 * width - 1)
+            offsets = prod(2 * size - 1 for size in self.window)
             found = [Parameter("relative_position_bias_table", (offsets, self.heads), self.dtype)]
         for name, rows, bias in (("qkv", 3 * c, self.qkv_bias), ("proj", c, self.proj_bias)):
             found.append(Parameter(f"{name}.weight", (rows, c), self.dtype))
@@ -105,11 +114,18 @@ class ShiftedWindowAttention(WindowAttention):
                 found.append(Parameter(f"{name}.bias", (rows,), self.dtype))
         return tuple(found)
 
+    @property
+    def _dimensions(self) -> int:
+        return len(self.window) + 2
+
     def _windows(self, x: TensorSpec) -> tuple[int, int]:
-        counts = (-(-size // window) for size, window in zip(x.shape[1:3], self.window, strict=True))
-        return x.shape[0] * prod(counts), prod(self.window)
+        sizes = x.shape[1:-1]
+        window = tuple(map(min, sizes, self.window)) if self.adapts else self.window
+        counts = (-(-size // of) for size, of in zip(sizes, window, strict=True))
+        return x.shape[0] * prod(counts), prod(window)
 
     def _projections(self, x: TensorSpec) -> tuple[Cost, Cost]:
+        self._check(x)
         windows, tokens = self._windows(x)
         once = Cost.matmul(windows * tokens * self.features * self.features)
         return 3 * once, once

@@ -15,6 +15,7 @@ from ...theory.layer import Layer
 from .inheritance import keeps_work_of
 from .losses import LOSSES
 from .pointwise import POINTWISE
+from .pretrained import PRETRAINED
 from .reading import Read, dtype_name
 from .sequence import SEQUENCE
 from .spatial import SPATIAL
@@ -24,6 +25,7 @@ from .vision import VISION
 __all__ = ["KINDS", "adapt"]
 
 _READERS: dict[type[nn.Module], Read] = {**SPATIAL, **POINTWISE, **TABLES, **SEQUENCE, **LOSSES}
+_BY_NAME = {**VISION, **PRETRAINED}
 
 KINDS = frozenset(_READERS)
 """The module kinds that theory has closed forms of, for most of their settings."""
@@ -33,10 +35,10 @@ def adapt(module: nn.Module) -> Layer | None:
     """The closed form with this module's settings, or None where there is none.
 
     A subclass counts for its base only where it does the base's work: its `forward` and all that this calls are the
-    base's, and its parameters are those that the closed form has.
+    base's, and its parameters are those that the closed form has. Nor has a module one whose hooks may work with it.
     """
     found = next(((kind, read) for kind in type(module).__mro__ if (read := _reader(kind))), None)
-    if found is None or not keeps_work_of(module, found[0]) or _is_unmade(module):
+    if found is None or not keeps_work_of(module, found[0]) or _is_unmade(module) or _has_hooks(module):
         return None
     try:
         layer = found[1](module)
@@ -46,12 +48,17 @@ def adapt(module: nn.Module) -> Layer | None:
 
 
 def _reader(kind: Any) -> Read | None:
-    return _READERS.get(kind) or VISION.get(f"{kind.__module__}.{kind.__qualname__}")
+    return _READERS.get(kind) or _BY_NAME.get(f"{kind.__module__}.{kind.__qualname__}")
 
 
 def _is_unmade(module: Any) -> bool:
     """A lazy module before its first call."""
     return isinstance(module, LazyModuleMixin) and module.has_uninitialized_params()  # type: ignore[misc]
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    """Of those that run as a part of the call, or of its backward; what hooks after forward do is the caller's."""
+    return bool(module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks)
 
 
 def _has_parameters(module: nn.Module, layer: Layer) -> bool:

@@ -51,7 +51,7 @@ def test_dtypes_change_bytes_and_nothing_else(dtype: torch.dtype, width: int) ->
     multiply_add = 8 if dtype.is_complex else 2
     assert run.totals["forward_matmul_flops"] == multiply_add * N * (I * H + H * O)
     assert run.totals["backward_matmul_flops"] == multiply_add * N * (I * H + 2 * H * O)
-    assert run.compare().ok
+    assert run.compare().ok is not dtype.is_complex, "closed forms count real arithmetic"
     assert run.totals["parameter_bytes"] == width * (I * H + H + H * O + O)
     assert run.totals["activation_bytes"] == width * N * (H + H + O)
     assert run.totals["gradient_bytes"] == width * N * (H + H)

@@ -23,6 +23,7 @@ CASES: list[tuple[Layer, tuple[TensorSpec, ...]]] = [
     (theory.Conv2d(in_channels=4, out_channels=2, kernel_size=3), (IMAGE,)),
     (theory.ConvTranspose2d(in_channels=4, out_channels=2, kernel_size=3), (IMAGE,)),
     (theory.Linear(in_features=4, out_features=3), (ROWS,)),
+    (theory.TransposedLinear(in_features=4, out_features=3), (ROWS,)),
     (theory.Bilinear(in1_features=4, in2_features=4, out_features=3), (ROWS, ROWS)),
     (theory.BatchNorm(num_features=4), (IMAGE,)),
     (theory.GroupNorm(num_groups=2, num_channels=4), (IMAGE,)),
@@ -51,7 +52,25 @@ CASES: list[tuple[Layer, tuple[TensorSpec, ...]]] = [
     (theory.TransformerEncoderLayer(d_model=4, nhead=2, dim_feedforward=6), (SEQUENCE,)),
     (theory.ShiftedWindowAttention(features=4, heads=2, window=(4, 4)), (TensorSpec((2, 6, 6, 4)),)),
     (theory.ShiftedWindowAttention(features=4, heads=2, window=(2, 3), cosine=True), (TensorSpec((2, 6, 6, 4)),)),
+    (
+        theory.ShiftedWindowAttention(features=4, heads=2, window=(2, 2, 3), adapts=True),
+        (TensorSpec((2, 1, 6, 6, 4)),),
+    ),
     (theory.RelativePositionalAttention(features=4, heads=2, tokens=9), (TensorSpec((2, 3, 9, 4)),)),
+    (
+        theory.ProjectedAttention(heads=2, width=3, out_features=4, projections=(("q",), ("k",), ("v",))),
+        (TensorSpec((2, 5, 4)),),
+    ),
+    (
+        theory.MultiscaleAttention(
+            heads=2, width=3, out_features=4, projections=(("q",), ("k",), ("v",)), tables=(3, 3, 1), grid=(1, 2, 2)
+        ),
+        (TensorSpec((2, 5, 4)),),
+    ),
+    (
+        theory.GatedExperts(experts=3, features=4, hidden=5),
+        (TensorSpec((6, 4)), TensorSpec((6, 2), "int64"), TensorSpec((6, 2))),
+    ),
     (theory.RNN(input_size=4, hidden_size=3), (SEQUENCE,)),
     (theory.GRU(input_size=4, hidden_size=3, num_layers=2), (SEQUENCE,)),
     (theory.LSTM(input_size=4, hidden_size=3, bidirectional=True), (SEQUENCE,)),
@@ -108,6 +127,7 @@ def test_every_gradient_needed_is_at_least_every_part(layer: Layer, inputs: tupl
 @each
 def test_a_twice_as_large_batch_costs_twice_as_much(layer: Layer, inputs: tuple[TensorSpec, ...]) -> None:
     first = (theory.ScaledDotProductAttention, theory.ShiftedWindowAttention, theory.RelativePositionalAttention)
+    first += (theory.ProjectedAttention,)
     batch = 1 if layer.kind in ("recurrent", "attention") and not isinstance(layer, first) else 0
     doubled = tuple(
         spec.with_shape(*(size * 2 if at == batch else size for at, size in enumerate(spec.shape))) for spec in inputs

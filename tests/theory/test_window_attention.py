@@ -23,6 +23,16 @@ def test_the_map_is_padded_to_whole_windows(size: tuple[int, int], windows: int)
     assert layer.backward(x).total.matmul_flops == 2 * (core + projections)
 
 
+def test_a_window_of_three_sizes_is_never_larger_than_the_map() -> None:
+    """Two frames in a window of four: windows of 2 x 3 x 3 tokens; 4 x 5 of them are padded to 2 x 2 windows."""
+    layer = ShiftedWindowAttention(features=C, heads=HEADS, window=(4, 3, 3), adapts=True)
+    x = TensorSpec((2, 2, 4, 5, C))
+    core = 2 * 2 * by_hand(2 * 1 * 2 * 2, 2 * 3 * 3)
+    projections = 2 * (2 * 1 * 2 * 2 * 18) * C * 4 * C
+    assert layer.forward(x).matmul_flops == core + projections
+    assert layer.parameters[0].shape == (7 * 5 * 5, HEADS)
+
+
 def test_what_a_frozen_layer_passes_on() -> None:
     x = TensorSpec((1, 2, 3, C))
     layer = ShiftedWindowAttention(features=C, heads=HEADS, window=(2, 3))
@@ -48,7 +58,7 @@ def test_projections_of_their_own() -> None:
 
 def test_inputs_and_settings_that_do_not_fit() -> None:
     layer = ShiftedWindowAttention(features=C, heads=HEADS, window=(2, 3))
-    with pytest.raises(ShapeError, match="takes four dimensions, the last of 6"):
+    with pytest.raises(ShapeError, match="takes 4 dimensions, the last of 6"):
         layer.forward(TensorSpec((2, 3, C)))
     with pytest.raises(ShapeError, match="takes 9 tokens"):
         RelativePositionalAttention(features=C, heads=HEADS, tokens=9).forward(TensorSpec((2, 4, 8, C)))
