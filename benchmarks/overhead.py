@@ -53,17 +53,46 @@ class _Empty(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class _Plain(TorchDispatchMode):
+    """The same as PyTorch's documentation writes it, which consults torch._dynamo at every operator."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
 @contextlib.contextmanager
-def _empty_hooks(model: nn.Module) -> Iterator[None]:
+def _hooks(before: Callable[..., None], after: Callable[..., None]) -> Iterator[None]:
     handles = [
-        torch_modules.register_module_forward_pre_hook(lambda module, inputs: None),
-        torch_modules.register_module_forward_hook(lambda module, inputs, output: None),
+        torch_modules.register_module_forward_pre_hook(before),
+        torch_modules.register_module_forward_hook(after),
     ]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _empty_hooks(model: nn.Module) -> contextlib.AbstractContextManager[None]:
+    return _hooks(lambda module, inputs: None, lambda module, inputs, output: None)
+
+
+def _shape_hooks(model: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """The least that says anything: how often each module was called with what shape and dtype, in and out. It takes
+    one tensor for granted, and knows nothing of gradients, errors, threads, or the modules around.
+    """
+    calls: dict[Any, int] = {}
+    taken = []
+
+    def before(module: nn.Module, inputs: Any) -> None:
+        (tensor,) = inputs
+        taken.append((id(module), tensor.shape, tensor.dtype))
+
+    def after(module: nn.Module, inputs: Any, output: Any) -> None:
+        call = (taken.pop(), output.shape, output.dtype)
+        calls[call] = calls.get(call, 0) + 1
+
+    return _hooks(before, after)
 
 
 @contextlib.contextmanager
@@ -86,11 +115,15 @@ def _torch_profiler(model: nn.Module) -> contextlib.AbstractContextManager[Any]:
     return torch.profiler.profile(record_shapes=True, with_flops=True)
 
 
+_DEPTHS = (1000, 2000, 4000, 8000)  # pairs, each the double of the one before
+
 INSTRUMENTS: dict[str, Instrument] = {
     "bare": lambda model: contextlib.nullcontext(),
     "empty hooks": _empty_hooks,
+    "hooks that note shapes": _shape_hooks,
     "torchtally, module facts alone": _module_facts,
     "empty dispatch mode": lambda model: _Empty(),
+    "empty dispatch mode, PyTorch's switches": lambda model: _Plain(),
     "torchtally": lambda model: torchtally.profile(model),
     "FlopCounterMode": lambda model: FlopCounterMode(display=False),
     "torch.profiler, shapes and FLOPs": _torch_profiler,
@@ -148,7 +181,7 @@ def part_mem_tracker(device: str) -> dict[str, Any]:
 def part_depth(device: str) -> dict[str, Any]:
     """The same at growing depth, up to 16,000 module calls: microseconds added per module call."""
     added = {}
-    for pairs in (1000, 2000, 4000, 8000):
+    for pairs in _DEPTHS:
         model, x = chain(pairs).to(device), torch.randn(4, 16, device=device)
         found = _interleaved(model, _step(model, x), ["bare", "empty dispatch mode", "torchtally"], rounds=4)
         for name in ("empty dispatch mode", "torchtally"):
@@ -231,20 +264,30 @@ def main(processes: int, device: str, parts: tuple[str, ...], output: str | None
 def _verdicts(samples: dict[str, list[dict[str, float]]]) -> list[str]:
     """The ratios that are asked for: pairs within each process, then the median."""
 
-    def ratio(part: str, above: str, below: str) -> float:
-        return statistics.median(sample[above] / sample[below] for sample in samples[part])
+    def ratio(part: str, above: str, below: str) -> str:
+        found = statistics.median(sample[above] / sample[below] for sample in samples[part])
+        return f"- {above} over {below}: {found:.2f}"
 
     lines = []
     if "chain" in samples:
         lines += [
-            f"- {above} over {below}: {ratio('chain', above, below):.2f}"
-            for above, below in (
-                ("torchtally, module facts alone", "empty hooks"),
-                ("torchtally", "empty dispatch mode"),
-                ("torchtally", "FlopCounterMode"),
-            )
+            ratio("chain", "torchtally, module facts alone", "empty hooks"),
+            ratio("chain", "torchtally, module facts alone", "hooks that note shapes"),
+            ratio("chain", "torchtally", "empty dispatch mode"),
+            ratio("chain", "torchtally", "empty dispatch mode, PyTorch's switches"),
+            ratio("chain", "torchtally", "FlopCounterMode"),
         ]
+    if "depth" in samples:
+        lines += [f"- {line}" for line in _growth(samples["depth"])]
     return lines
+
+
+def _growth(samples: list[dict[str, float]]) -> Iterator[str]:
+    """How the whole overhead, not that of a call, grows when the depth doubles."""
+    for pairs in _DEPTHS[1:]:
+        deep, half = (f"torchtally, {2 * each:,} calls" for each in (pairs, pairs // 2))
+        growth = statistics.median((2 * pairs + 1) * sample[deep] / ((pairs + 1) * sample[half]) for sample in samples)
+        yield f"torchtally, {2 * pairs:,} calls over half of them: {growth:.2f}"
 
 
 if __name__ == "__main__":

@@ -20,18 +20,20 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from .adapters import adapt
-from .capture.attribution import NOBODY, SequenceTable
+from .capture.attribution import NOBODY, SequenceTable, Slots
 from .capture.autograd import next_sequence_number
-from .capture.cautions import cautions, run_eagerly
+from .capture.cautions import cautions, in_transforms, run_eagerly
 from .capture.expected import ExpectedGradients
 from .capture.graph import GraphWalker
 from .capture.modules import CallRecorder
 from .capture.operators import OperatorRecorder
 from .capture.saved import SavedTensors
 from .capture.tensors import SpecTable
+from .capture.watch import MemoryWatch, memory_device
 from .environment import environment
 from .errors import NotAModuleError, RunStateError, UsageError
 from .formulas import Formula
+from .memory import Memory
 from .pricing import PRICES, Prices
 from .records import GradientFacts, ModuleFacts, ParameterFacts, Trace
 from .run import Run
@@ -59,6 +61,7 @@ class Profile(Run):
         self._state: State = "new"
         self._lock = threading.Lock()
         self._exits = ExitStack()
+        self._watch: MemoryWatch | None = None
 
     def __enter__(self) -> Profile:
         with self._lock:
@@ -80,7 +83,7 @@ class Profile(Run):
 
     def _start(self, model: nn.Module, exits: ExitStack) -> None:
         specs = self._specs = SpecTable()
-        table = SequenceTable()
+        table, slots = SequenceTable(), Slots()
         modules = dict(model.named_modules())
         self._paths = tuple(modules)
         self._facts = _module_facts(modules, specs)
@@ -89,12 +92,12 @@ class Profile(Run):
         self._holders = _holders(modules)
         index = {id(module): position for position, module in enumerate(modules.values())}
         self._expected = ExpectedGradients()
-        self._calls = CallRecorder(index, table, self._expected)
+        self._calls = CallRecorder(index, slots, table, self._expected)
         dropouts = {position for position, module in enumerate(modules.values()) if isinstance(module, _DropoutNd)}
-        self._saved = SavedTensors(table, _parameter_storages(model), dropouts)
-        self._walker = GraphWalker(table, self._expected, self._calls.owner_of, self._holders.keys(), self._saved)
+        self._saved = SavedTensors(_parameter_storages(model), dropouts)
+        self._walker = GraphWalker(table, self._expected, self._calls.tally.owners, self._holders.keys(), self._saved)
         owners = {identity: owner for identity, (_, owner, _) in self._holders.items()}
-        self._operators = OperatorRecorder(self._calls, table, self._walker, owners, self._prices.is_free)
+        self._operators = OperatorRecorder(self._calls, slots, table, self._walker, owners, self._prices.is_free)
         self._environment = environment(_device(model))
         table.push(next_sequence_number(), NOBODY)
         self._cautions = cautions(modules)
@@ -109,23 +112,56 @@ class Profile(Run):
         traceback: TracebackType | None,
     ) -> None:
         try:
+            self._stop(None if kind is None else kind.__name__)
+        finally:
+            self._model = None
+            self._watch = None
+            self._state = "ended"
+
+    def step(self) -> None:
+        """Say that a step of a loop has ended. Then the first step alone is counted, and three more are watched for
+        memory, without a dispatch mode, which would change it. Steps beyond those run unobserved.
+
+        Raises RunStateError outside the block; StepsDifferError where the steps are not of one shape.
+        """
+        if self._state != "active" or self._model is None:
+            raise RunStateError("step() is said inside the block, at the end of each step")
+        if self._trace is None:
+            self._stop_counting(None)
+            self._watch = MemoryWatch(self._model, device=memory_device(self._model))
+            self._watch.begin()
+        elif self._watch is not None and not self._watch.step_ended():
+            self._stop_watching()
+
+    def _stop(self, error: str | None) -> None:
+        if self._trace is None:
+            self._stop_counting(error)
+        elif self._watch is not None:
+            self._watch.end()
+
+    def _stop_counting(self, error: str | None) -> None:
+        try:
             self._exits.close()
         finally:
-            self._trace = self._freeze(None if kind is None else kind.__name__)
+            self._trace = self._freeze(error)
             # The run keeps facts, and nothing of the model.
             del self._calls, self._operators, self._walker, self._saved, self._expected, self._holders
-            self._model = None
-            self._state = "ended"
+
+    def _stop_watching(self) -> None:
+        watch, self._watch = self._watch, None
+        assert watch is not None
+        watch.end()
+        self._memory = Memory.of(watch)
 
     def _freeze(self, error: str | None) -> Trace:
         self._operators.finish()
-        paths, specs = self._paths, self._specs
+        paths, specs, tally = self._paths, self._specs, self._calls.tally
         return Trace(
             environment=self._environment,
             modules=self._facts,
-            calls=self._calls.facts(paths, specs),
-            operators=self._operators.facts(paths),
-            gradients=(*self._calls.gradient_facts(paths, specs), *self._parameter_gradients()),
+            calls=tally.facts(paths, specs),
+            operators=self._operators.signatures.facts(paths),
+            gradients=(*tally.gradient_facts(self._expected.arrived, paths, specs), *self._parameter_gradients()),
             saved=self._saved.facts(paths, specs),
             saved_unknown=self._saved.unknown(paths),
             second_order=self._operators.second_order,
@@ -141,8 +177,11 @@ class Profile(Run):
         notes = (*self._cautions, *self._saved.notes(self._paths))
         if error:
             notes += (f"the block was ended by {error}: figures are of the part before it",)
-        elif not self._calls.finished:
+        elif not self._calls.tally.finished:
             notes += ("no module of the model was called in the block",)
+        inside = self._calls.tally.transformed
+        if inside:
+            notes += (in_transforms([self._paths[owner] for owner in sorted(inside)]),)
         calls = self._calls.foreign_threads
         if calls:
             notes += (f"module calls in other threads were not observed: {calls}; profile each thread's part itself",)

@@ -32,6 +32,10 @@ _FAKE_LSTM = (
     "saved_bytes leaves it out"
 )
 
+_TRANSFORMED = (
+    "{paths}: called inside a torch.func transform: under vmap, shapes and bytes are of one sample, and FLOPs of all"
+)
+
 
 def run_eagerly(exits: ExitStack) -> None:
     """Have compiled code run as eager code for the block: fused kernels hide the operators inside them.
@@ -58,6 +62,11 @@ def cautions(modules: Mapping[str, nn.Module]) -> tuple[str, ...]:
         if paths:
             found.append(text.format(paths=_some(_outermost(paths))))
     return tuple(found)
+
+
+def in_transforms(paths: Iterable[str]) -> str:
+    """What to know of modules that were called inside torch.func.vmap, grad and the like."""
+    return _TRANSFORMED.format(paths=_some(_outermost(paths)))
 
 
 def _is_compiled(module: nn.Module) -> bool:

@@ -40,3 +40,12 @@ class Moment:
 
 
 Entry: TypeAlias = Request | Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Work that a device did, from `at` to `ends` nanoseconds of the profiler's clock, launched inside `launcher`."""
+
+    at: int
+    ends: int
+    launcher: Span | None

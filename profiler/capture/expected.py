@@ -11,7 +11,7 @@ collector run through everything in the middle of it.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Literal
 
@@ -26,10 +26,14 @@ LIMIT = 2**16
 Arrivals = dict[int, int | list[int]]
 """Place -> the number of the node that gives the gradient there, or of several."""
 
-Kind = Literal[0, 1, 2]
-OUTPUT: Kind = 0
-INPUT: Kind = 1
-PASSED: Kind = 2  # an input that is handed on as an output, untouched
+Kind = Literal[1, 2, 3]
+OUTPUT: Kind = 1
+INPUT: Kind = 2
+PASSED: Kind = 3  # an input that is handed on as an output, untouched
+
+# Several recipients that wait at one place are one integer too, of so many bits each. None is 0.
+_BITS = 64
+_ONE = 2**_BITS - 1
 
 
 def place(number: int, position: int) -> int:
@@ -42,15 +46,10 @@ def leaf_place(leaf: Tensor) -> int:
     return -id(leaf)
 
 
-def recipient(call: int, position: int, kind: Kind) -> int:
-    """A call's input or output, by position, as one integer."""
-    return (call * 3 + kind) * _POSITIONS + min(position, _POSITIONS - 1)
-
-
 def of_recipient(recipient: int) -> tuple[int, int, int]:
-    """The call, the kind, and the position."""
+    """The call, the kind, and the position, that are one integer."""
     rest, position = divmod(recipient, _POSITIONS)
-    call, kind = divmod(rest, 3)
+    call, kind = divmod(rest, 4)
     return call, kind, position
 
 
@@ -59,7 +58,7 @@ class ExpectedGradients:
 
     def __init__(self) -> None:
         self.arrived: dict[int, int] = {}  # recipient -> times
-        self._waiting: dict[int, int | list[int]] = {}
+        self._waiting: dict[int, int] = {}  # place -> who waits there, in `_BITS` each
         self._served: set[int] = set()  # arrived, and kept for another backward over the same graph
         self._leaves: dict[int, weakref.ref[Tensor]] = {}
 
@@ -77,32 +76,33 @@ class ExpectedGradients:
             self._leaves[where] = weakref.ref(tensor)
         return where
 
-    def add(self, where: int, recipient: int) -> None:
-        """Expect a gradient there."""
+    def add(self, where: int, call: int, position: int, kind: Kind) -> None:
+        """Expect a gradient there, for a call's input or output of that position."""
+        recipient = (call * 4 + kind) * _POSITIONS + (position if position < _POSITIONS else _POSITIONS - 1)
         waiting = self._waiting
         others = waiting.get(where)
         if others is None:
             if len(waiting) >= LIMIT:
                 self._forget_oldest()
             waiting[where] = recipient
-        elif where in self._served:  # a leaf, used in a new graph
+        elif where < 0 and where in self._served:  # a leaf, used in a new graph
             self._served.discard(where)
             waiting[where] = recipient
-        elif isinstance(others, list):
-            others.append(recipient)
         else:
-            waiting[where] = [others, recipient]
+            waiting[where] = others << _BITS | recipient
 
-    def expected_at(self, where: int) -> list[int]:
+    def expected_at(self, where: int) -> Iterator[int]:
         """The recipients that wait there."""
-        found = self._waiting.get(where, [])
-        return found if isinstance(found, list) else [found]
+        found = self._waiting.get(where, 0)
+        while found:
+            yield found & _ONE
+            found >>= _BITS
 
     def arrive(
         self,
         arrivals: Arrivals,
-        owner_of_node: Callable[[int], int],
-        owner_of_call: Callable[[int], int],
+        owners_of_nodes: Mapping[int, int],
+        owners_of_calls: Sequence[int],
         *,
         kept: bool,
     ) -> None:
@@ -111,22 +111,26 @@ class ExpectedGradients:
         An output has its gradient whoever gave it; an input only where the very module that took it gave one. `kept` is
         said of a graph that is kept, so that more may arrive.
         """
-        waiting, arrived = self._waiting, self.arrived
+        waiting, served, arrived = self._waiting, self._served, self.arrived
         take = waiting.get if kept else waiting.pop
         for where, givers in arrivals.items():
-            found = take(where, None)
-            if found is None:
+            found = take(where, 0)
+            if not found:
                 continue
             if kept:
-                self._served.add(where)
-            elif self._served:
-                self._served.discard(where)
-            for each in found if isinstance(found, list) else (found,):
-                call, kind, _ = of_recipient(each)
-                if kind == INPUT:
-                    owner = owner_of_call(call)
-                    numbers = givers if isinstance(givers, list) else (givers,)
-                    if all(owner_of_node(number) != owner for number in numbers):
+                served.add(where)
+            elif served:
+                served.discard(where)
+            while found:
+                each = found & _ONE
+                found >>= _BITS
+                if each // _POSITIONS & 3 == INPUT:
+                    owner = owners_of_calls[each // (4 * _POSITIONS)]
+                    if isinstance(givers, int):
+                        gave = owners_of_nodes[givers] == owner
+                    else:
+                        gave = any(owners_of_nodes[giver] == owner for giver in givers)
+                    if not gave:
                         continue
                 arrived[each] = arrived.get(each, 0) + 1
 

@@ -6,7 +6,7 @@ Reading `next_functions` dispatches nothing and keeps nothing alive.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.utils.hooks import RemovableHandle
 
-from .attribution import SequenceTable
+from .attribution import NOBODY, SequenceTable
 from .autograd import (
     NO_SEQUENCE_NUMBER,
     OUTSIDE_BACKWARD,
@@ -37,7 +37,7 @@ class _Pass:
 
     kept: bool
     started: int
-    seen: set[int] = field(default_factory=set)  # numbers of the nodes walked
+    seen: dict[int, int] = field(default_factory=dict)  # numbers of the nodes walked -> whose they are
     storages: set[int] = field(default_factory=set)  # identities of those found saved
     arrivals: Arrivals = field(default_factory=dict)
     parameters: dict[int, int] = field(default_factory=dict)  # identity -> the first node that gives its gradient
@@ -64,21 +64,21 @@ class GraphWalker:
         self,
         table: SequenceTable,
         expected: ExpectedGradients,
-        owner_of_call: Callable[[int], int],
+        owners_of_calls: Sequence[int],
         parameters: Collection[int],
         saved: SavedTensors,
     ) -> None:
         self.parameter_gradients: dict[int, int] = {}  # identity of the parameter -> times
         self._table = table
         self._expected = expected
-        self._owner_of_call = owner_of_call
+        self._owners_of_calls = owners_of_calls
         self._parameters = parameters
         self._saved = saved
         self._thread = threading.get_ident()
         self._task = OUTSIDE_BACKWARD
         self._handles: list[RemovableHandle] = []
         self._passes: dict[int, _Pass] = {}  # backward passes that have not ended, by graph task
-        self.seen: set[int] = set()  # numbers of the nodes walked in this backward pass
+        self.seen: dict[int, int] = {}  # numbers of the nodes walked in this backward pass -> whose they are
         self._kept: set[int] = set()  # numbers of nodes in kept graphs: their saved tensors are counted once
 
     def visit(self, node: Any, number: int, task: int) -> None:
@@ -86,7 +86,7 @@ class GraphWalker:
         if task != self._task:
             self._task = task
             this = self._passes.get(task)  # a pass inside this one may have come between
-            self.seen = set() if this is None else this.seen
+            self.seen = {} if this is None else this.seen
         if number not in self.seen:
             self._walk(node, number)
 
@@ -96,10 +96,14 @@ class GraphWalker:
         if this is None:
             this = self._passes[self._task] = _Pass(kept, self._next_number(number), self.seen)
             call_when_pass_ends(partial(self._ended, self._task))
+            self.seen[NO_SEQUENCE_NUMBER] = NOBODY  # the leaves
         nodes = self._reachable(root, number, this)
+        owners = self._table.owners(sorted(nodes))
+        self.seen.update(owners)
         around = [(each.started, each.storages) for each in self._passes.values() if each is not this]
-        fresh = {number: node for number, node in nodes.items() if number not in self._kept} if self._kept else nodes
-        self._saved.collect(fresh, this.storages, around)
+        if self._kept:
+            owners = {number: owner for number, owner in owners.items() if number not in self._kept}
+        self._saved.collect(nodes, owners, this.storages, around)
         if kept:
             if len(self._kept) > LIMIT:
                 self._kept = set()
@@ -122,7 +126,7 @@ class GraphWalker:
 
     def _book(self, this: _Pass) -> None:
         self._saved.remember(this.started, this.storages)
-        self._expected.arrive(this.arrivals, self._table.owner, self._owner_of_call, kept=this.kept)
+        self._expected.arrive(this.arrivals, this.seen, self._owners_of_calls, kept=this.kept)
         gradients = self.parameter_gradients
         for identity in this.parameters:
             gradients[identity] = gradients.get(identity, 0) + 1
@@ -142,63 +146,62 @@ class GraphWalker:
         nodes: dict[int, Any] = {number: root}
         arrivals, parameters, own = this.arrivals, this.parameters, self._parameters
         arrivals.setdefault(place(number, 0), number)
-        skipped: set[Any] = set()
         met, waiting = {root}, [root]
         while waiting:
             node = waiting.pop()
             giver = node._sequence_nr()
             doubtful = isinstance(node, BackwardCFunction)  # may return None for a gradient, as no other node does
             for following, position in node.next_functions:
-                if following is None or following in skipped:
+                if following is None:
                     continue
                 number = following._sequence_nr()
                 if following not in met:
                     if not _runs(following):
-                        skipped.add(following)
                         continue
-                    met.add(following)
-                    if number != NO_SEQUENCE_NUMBER:
+                    if number != NO_SEQUENCE_NUMBER:  # a leaf leads nowhere
+                        met.add(following)
                         waiting.append(following)
                         nodes[number] = following
                 if doubtful:
-                    self._ask(following, number, position, giver)
-                    continue
-                if number != NO_SEQUENCE_NUMBER:
-                    where = number * PLACES + position
+                    self._ask(following, number, position, giver, this)
+                elif number != NO_SEQUENCE_NUMBER:
+                    _note(arrivals, number * PLACES + position, giver)
                 elif (identity := id(following.variable)) in own:
                     parameters.setdefault(identity, giver)
-                    continue
                 else:
-                    where = leaf_place(following.variable)
-                others = arrivals.get(where)
-                if others is None:
-                    arrivals[where] = giver
-                elif isinstance(others, list):
-                    others.append(giver)
-                else:
-                    arrivals[where] = [others, giver]
-        self.seen.update(nodes)
+                    _note(arrivals, leaf_place(following.variable), giver)
         return nodes
 
-    def _ask(self, node: Any, number: int, position: int, giver: int) -> None:
+    def _ask(self, node: Any, number: int, position: int, giver: int, this: _Pass) -> None:
         """Have the node itself say whether a gradient arrives from a custom function."""
-        answer = _Pass(keeps_graph(), 0)
         if number != NO_SEQUENCE_NUMBER:
-            answer.arrivals[place(number, position)] = giver
+            note: Callable[[], Any] = partial(_note, this.arrivals, place(number, position), giver)
         elif id(node.variable) in self._parameters:
-            answer.parameters[id(node.variable)] = giver
+            note = partial(this.parameters.setdefault, id(node.variable), giver)
         else:
-            answer.arrivals[leaf_place(node.variable)] = giver
-        self._handles.append(node.register_prehook(partial(self._answered, answer, position)))
-
-    def _answered(self, answer: _Pass, position: int, gradients: tuple[Tensor | None, ...]) -> None:
-        if gradients[position] is not None:
-            self._book(answer)
+            note = partial(_note, this.arrivals, leaf_place(node.variable), giver)
+        self._handles.append(node.register_prehook(partial(_answered, note, position)))
 
     def _forget_questions(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+
+
+def _answered(note: Callable[[], Any], position: int, gradients: tuple[Tensor | None, ...]) -> None:
+    if gradients[position] is not None:
+        note()
+
+
+def _note(arrivals: Arrivals, where: int, giver: int) -> None:
+    """A gradient will arrive there from that node; one that gives two there is one giver."""
+    others = arrivals.setdefault(where, giver)
+    if others is giver:
+        return
+    if isinstance(others, list):
+        others.append(giver)
+    else:
+        arrivals[where] = [others, giver]
 
 
 def _runs(node: Any) -> bool:

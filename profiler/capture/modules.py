@@ -10,33 +10,25 @@ records only when the block has ended.
 from __future__ import annotations
 
 import sys
-import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from typing import Any, Literal
+from threading import get_ident
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor, is_grad_enabled, nn
 from torch.nn.modules import module as torch_modules
 from torch.nn.modules.loss import _Loss
 
-from ..records import CallFacts, GradientFacts, Phase
-from .attribution import NOBODY, SequenceTable
+from .attribution import NOBODY, SequenceTable, Slot, Slots
 from .autograd import OUTSIDE_BACKWARD, current_graph_task, next_sequence_number
-from .expected import INPUT, OUTPUT, PASSED, ExpectedGradients, of_recipient, recipient
-from .tensors import SpecTable, tensors_in
+from .calls import CallTally, Seen
+from .expected import INPUT, OUTPUT, PASSED, PLACES, ExpectedGradients, of_recipient
+from .tensors import tensors_in
 
 _CALL = nn.Module._call_impl.__code__
 
-Slot = tuple[int, Phase]
-"""Whose work, and in which phase."""
-
-_Seen = tuple[torch.Size, torch.dtype, bool]
-"""A tensor in passing: shape, dtype, whether it needs a gradient."""
-
-_Call = tuple[Slot, tuple[_Seen, ...], tuple[_Seen, ...], tuple[bool, ...] | None]
-"""What makes two calls the same: slot, inputs, outputs, and which outputs are its own (None: all)."""
+_RAISED: Any = object()  # instead of the result of a call that raised
 
 
 class Frame:
@@ -48,7 +40,7 @@ class Frame:
         self.slot = slot
         self.task = task  # the backward pass inside which the call started, if any
         self.start = start  # the number of the first autograd node made in it
-        self.inputs: tuple[_Seen, ...] = ()
+        self.inputs: Seen = ()
         # Where the inputs' gradients will arrive, and each one's position. An inner call that is given the same tensor
         # takes the entry over: the gradient is then its, not ours.
         self.expected: dict[int, int] | None = None
@@ -58,18 +50,22 @@ class Frame:
 
 
 class CallRecorder:
-    """The stack of open calls, and the tally of finished ones."""
+    """The stack of open calls, and the tally of finished ones. `index` has the modules' places by identity.
 
-    def __init__(self, index: dict[int, int], table: SequenceTable, expected: ExpectedGradients) -> None:
+    `_take` and `_finish` have a short way each, for one tensor that needs a gradient: it must say what the long way
+    would.
+    """
+
+    def __init__(self, index: dict[int, int], slots: Slots, table: SequenceTable, expected: ExpectedGradients) -> None:
         self.stack: list[Frame] = []
         self.foreign_threads = 0
-        self._calls: dict[_Call, int] = {}  # -> its place in the next
-        self._times: list[int] = []
-        self._owners: list[int] = []
-        self._index = index
+        self.tally = CallTally()
+        self._homes = {identity: slots.of(owner, "forward") for identity, owner in index.items()}
+        self._loss = slots.of(NOBODY, "loss")
+        self._slots = slots
         self._table = table
         self._expected = expected
-        self._thread = threading.get_ident()
+        self._thread = get_ident()
 
     def install(self, exits: ExitStack) -> None:
         """Register the global hooks; `exits` takes them back."""
@@ -81,54 +77,56 @@ class CallRecorder:
         exits.callback(handle.remove)
 
     def _enter(self, module: nn.Module, args: Any) -> None:
-        owner = self._index.get(id(module))
-        if owner is None or threading.get_ident() != self._thread:
-            self.foreign_threads += owner is not None and current_graph_task() == OUTSIDE_BACKWARD
-            owner = self._unusual(module, owner)
-            if owner is None:
+        slot = self._homes.get(id(module))
+        here = get_ident() == self._thread
+        if slot is None or not here:
+            self.foreign_threads += slot is not None and current_graph_task() == OUTSIDE_BACKWARD
+            slot = self._unusual(module, slot)
+            if slot is None:
                 return
         task = current_graph_task()
-        stack = self.stack
         start = next_sequence_number()
-        if owner == NOBODY:
-            frame = Frame((NOBODY, "loss"), task, start)
-        else:
-            if stack and stack[0].slot[0] == owner:
-                self._drop_stale()
-            frame = Frame((owner, "forward" if task == OUTSIDE_BACKWARD else "recompute"), task, start)
-            self._note_inputs(frame, tensors_in(args), stack[-1] if stack else None)
-        stack.append(frame)
-        if threading.get_ident() == self._thread:  # each thread numbers its nodes from 0
-            self._table.push(start, owner)
-
-    def _unusual(self, module: nn.Module, owner: int | None) -> int | None:
-        """NOBODY for a loss outside the model; None for what is not ours to see."""
-        if owner is None:
-            return NOBODY if isinstance(module, _Loss) else None
-        # Within a backward pass it is a device's own thread, which works for the one that waits for it.
-        return None if current_graph_task() == OUTSIDE_BACKWARD else owner
-
-    def _leave(self, module: nn.Module, args: Any, *rest: Any) -> None:
-        """`rest` is (kwargs, result), or (result,) when forward raised."""
-        owner = self._index.get(id(module))
-        if owner is None or threading.get_ident() != self._thread:
-            owner = self._unusual(module, owner)
         stack = self.stack
-        if owner is None or not stack or (stack[-1].slot[0] != owner and not self._unwind(owner)):
+        if slot is self._loss:
+            stack.append(Frame(slot, task, start))
+        else:
+            if stack and stack[0].slot.owner == slot.owner:
+                self._drop_stale()
+            frame = Frame(slot if task == OUTSIDE_BACKWARD else self._slots.of(slot.owner, "recompute"), task, start)
+            self._take(frame, args, stack[-1] if stack else None)
+            stack.append(frame)
+        if here:  # each thread numbers its nodes from 0
+            self._table.push(start, slot.owner)
+
+    def _unusual(self, module: nn.Module, slot: Slot | None) -> Slot | None:
+        """The loss's slot for a loss outside the model; None for what is not ours to see."""
+        if slot is None:
+            return self._loss if isinstance(module, _Loss) else None
+        # Within a backward pass it is a device's own thread, which works for the one that waits for it.
+        return None if current_graph_task() == OUTSIDE_BACKWARD else slot
+
+    def _leave(self, module: nn.Module, args: Any, kwargs: dict[str, Any], result: Any = _RAISED) -> None:
+        """Where forward raised, PyTorch leaves out `kwargs`, and gives None in its place."""
+        slot = self._homes.get(id(module))
+        here = get_ident() == self._thread
+        if slot is None or not here:
+            slot = self._unusual(module, slot)
+        stack = self.stack
+        if slot is None or not stack or (stack[-1].slot.owner != slot.owner and not self._unwind(slot.owner)):
             return
         frame = stack.pop()
         outer = stack[-1] if stack else None
-        if owner != NOBODY and len(rest) == 2:
-            self._finish(frame, rest[0], rest[1], outer)
-        if threading.get_ident() == self._thread:
-            self._table.push(next_sequence_number(), NOBODY if outer is None else outer.slot[0])
+        if result is not _RAISED and slot is not self._loss:
+            self._finish(frame, kwargs, result, outer)
+        if here:
+            self._table.push(next_sequence_number(), NOBODY if outer is None else outer.slot.owner)
 
     def _unwind(self, owner: int) -> bool:
         """Drop calls that ended without saying so (an interrupt); False where this call began before the block."""
         stack = self.stack
-        if not any(frame.slot[0] == owner for frame in stack):
+        if not any(frame.slot.owner == owner for frame in stack):
             return False
-        while stack[-1].slot[0] != owner:
+        while stack[-1].slot.owner != owner:
             stack.pop()
         return True
 
@@ -141,13 +139,27 @@ class CallRecorder:
         if live <= len(self.stack):  # the call that is just being entered is one of the live ones
             del self.stack[max(live - 1, 0) :]
 
-    def _note_inputs(self, frame: Frame, tensors: Sequence[Tensor], outer: Frame | None) -> None:
+    def _take(self, frame: Frame, args: Any, outer: Frame | None) -> None:
         """Describe inputs before the module can change them in place, and expect their gradients."""
-        first = len(frame.inputs)
-        seen = tuple([(tensor.shape, tensor.dtype, tensor.requires_grad) for tensor in tensors])
-        frame.inputs = frame.inputs + seen if first else seen
+        tensor: Any = args[0] if len(args) == 1 else None
+        node = tensor.grad_fn if type(tensor) is Tensor else None
+        if node is None or tensor.is_nested or not is_grad_enabled():
+            self._note_inputs(frame, tensors_in(args), outer)
+            return
+        # The short way for what most calls are given: one tensor that needs a gradient, and is no leaf.
+        frame.inputs = tensor.shape, tensor.dtype, True
+        where = node._sequence_nr() * PLACES + tensor.output_nr
+        frame.expected = {where: 0}
+        if outer is not None and outer.expected:
+            outer.expected.pop(where, None)
+
+    def _note_inputs(self, frame: Frame, tensors: Sequence[Tensor], outer: Frame | None) -> None:
+        first = len(frame.inputs) // 3
+        frame.inputs += _described(tensors)
+        if not is_grad_enabled():
+            return
         for position, tensor in enumerate(tensors, first):
-            if seen[position - first][2] and torch.is_grad_enabled():
+            if tensor.requires_grad:
                 where = self._expected.place_of(tensor)
                 if frame.expected is None:
                     frame.expected = {where: position}
@@ -157,40 +169,46 @@ class CallRecorder:
                     outer.expected.pop(where, None)
 
     def _finish(self, frame: Frame, kwargs: dict[str, Any], result: Any, outer: Frame | None) -> None:
+        node = result.grad_fn if type(result) is Tensor else None
+        if node is None or kwargs or frame.given is not None or result.is_nested or frame.task != OUTSIDE_BACKWARD:
+            self._finish_any(frame, kwargs, result, outer)
+            return
+        # The short way for what most calls give: one tensor that needs a gradient, from no inner call.
+        call = self.tally.add(frame.slot, frame.inputs, (result.shape, result.dtype, True), None)
+        if outer is not None and outer.given is None:
+            outer.given = {}
+        self._expect(call, frame.expected, ((0, node._sequence_nr() * PLACES + result.output_nr),))
+
+    def _finish_any(self, frame: Frame, kwargs: dict[str, Any], result: Any, outer: Frame | None) -> None:
         outputs = tensors_in(result)
         if kwargs:
             # Keyword inputs are only shown on the way out. One that was changed in place and returned has no node of
             # its own any more: it is described with the outputs alone.
             returned = {id(tensor) for tensor in outputs}
             self._note_inputs(frame, [tensor for tensor in tensors_in(kwargs) if id(tensor) not in returned], outer)
-        seen = tuple([(tensor.shape, tensor.dtype, tensor.requires_grad) for tensor in outputs])
         own = None if frame.given is None else tuple([not self._was_given(frame, tensor) for tensor in outputs])
-        key = (frame.slot, frame.inputs, seen, own)
-        call = self._calls.get(key)
-        if call is None:
-            call = self._calls[key] = len(self._times)
-            self._times.append(0)
-            self._owners.append(frame.slot[0])
-        self._times[call] += 1
+        call = self.tally.add(frame.slot, frame.inputs, _described(outputs), own)
         if outer is not None:
-            self._give(outer, outputs, seen)
-        if frame.slot[1] == "recompute":
+            self._give(outer, outputs)
+        if frame.task != OUTSIDE_BACKWARD:
             self._leave_to_first_call(frame)
-        self._expect(call, frame.expected, outputs, seen)
+        place_of = self._expected.place_of
+        places = [(position, place_of(tensor)) for position, tensor in enumerate(outputs) if tensor.requires_grad]
+        self._expect(call, frame.expected, places)
 
-    def _give(self, outer: Frame, outputs: Sequence[Tensor], seen: tuple[_Seen, ...]) -> None:
+    def _give(self, outer: Frame, outputs: Sequence[Tensor]) -> None:
         """Let the call around this one know what it was given."""
         if outer.given is None:
             outer.given = {}
-        for position, tensor in enumerate(outputs):
-            if not seen[position][2]:
+        for tensor in outputs:
+            if not tensor.requires_grad:
                 outer.given[id(tensor)] = weakref.ref(tensor)
 
     def _leave_to_first_call(self, frame: Frame) -> None:
         """A recomputed call is given the tensors of the forward one, which expects their gradients already."""
         for where in list(frame.expected or ()):
             calls = [of_recipient(each) for each in self._expected.expected_at(where)]
-            if any(kind == INPUT and self._owners[call] == frame.slot[0] for call, kind, _ in calls):
+            if any(kind == INPUT and self.tally.owners[call] == frame.slot.owner for call, kind, _ in calls):
                 del frame.expected[where]  # type: ignore[union-attr]
 
     def _was_given(self, frame: Frame, tensor: Tensor) -> bool:
@@ -198,63 +216,24 @@ class CallRecorder:
         if tensor.requires_grad:
             node = tensor.grad_fn
             number = -1 if node is None else node._sequence_nr()
-            return number >= frame.start and self._table.owner(number) != frame.slot[0]
+            return number >= frame.start and self._table.owner(number) != frame.slot.owner
         reference = frame.given.get(id(tensor)) if frame.given else None
         return reference is not None and reference() is tensor
 
-    def _expect(
-        self, call: int, inputs: dict[int, int] | None, outputs: Sequence[Tensor], seen: tuple[_Seen, ...]
-    ) -> None:
-        """Expect the gradients of the inputs that no inner call took over, and of the outputs."""
-        expected = self._expected
-        for position, tensor in enumerate(outputs):
-            if seen[position][2]:
-                where = expected.place_of(tensor)
-                if inputs and where in inputs:
-                    expected.add(where, recipient(call, inputs.pop(where), PASSED))
-                expected.add(where, recipient(call, position, OUTPUT))
+    def _expect(self, call: int, inputs: dict[int, int] | None, outputs: Iterable[tuple[int, int]]) -> None:
+        """Expect the gradients of the inputs that no inner call took over, and of the outputs (position and place)."""
+        add = self._expected.add
+        for position, where in outputs:
+            if inputs and where in inputs:
+                add(where, call, inputs.pop(where), PASSED)
+            add(where, call, position, OUTPUT)
         if inputs:
             for where, position in inputs.items():
-                expected.add(where, recipient(call, position, INPUT))
+                add(where, call, position, INPUT)
 
-    @property
-    def finished(self) -> int:
-        """How many calls have ended."""
-        return sum(self._times)
 
-    def owner_of(self, call: int) -> int:
-        """The module whose call that was."""
-        return self._owners[call]
-
-    def facts(self, paths: tuple[str, ...], specs: SpecTable) -> tuple[CallFacts, ...]:
-        """The finished calls as records."""
-
-        def all_of(seen: tuple[_Seen, ...]) -> tuple[Any, ...]:
-            return tuple(specs.one((shape, dtype)) for shape, dtype, _ in seen)
-
-        return tuple(
-            CallFacts(
-                path=paths[owner],
-                phase=phase,
-                inputs=all_of(inputs),
-                inputs_need_grad=tuple(needs for _, _, needs in inputs),
-                outputs=all_of(outputs),
-                own_outputs=all_of(
-                    tuple(out for out, is_own in zip(outputs, own or (True,) * len(outputs), strict=True) if is_own)
-                ),
-                times=self._times[index],
-            )
-            for ((owner, phase), inputs, outputs, own), index in self._calls.items()
-        )
-
-    def gradient_facts(self, paths: tuple[str, ...], specs: SpecTable) -> tuple[GradientFacts, ...]:
-        """The gradients of inputs and outputs that arrived, as records."""
-        calls = list(self._calls)
-        facts = []
-        for who, times in sorted(self._expected.arrived.items()):  # by call, then position
-            index, kind, position = of_recipient(who)
-            (owner, _), inputs, outputs, _ = calls[index]
-            of: Literal["input", "output"] = "output" if kind == OUTPUT else "input"
-            shape, dtype, _ = (outputs if kind == OUTPUT else inputs)[position]
-            facts.append(GradientFacts(paths[owner], of, str(position), specs.one((shape, dtype)), times))
-        return tuple(facts)
+def _described(tensors: Sequence[Tensor]) -> Seen:
+    if len(tensors) == 1:  # as most modules take and give
+        (tensor,) = tensors
+        return tensor.shape, tensor.dtype, tensor.requires_grad
+    return tuple([fact for tensor in tensors for fact in (tensor.shape, tensor.dtype, tensor.requires_grad)])

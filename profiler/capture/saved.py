@@ -17,7 +17,7 @@ from torch.autograd.function import BackwardCFunction
 from torch.utils.checkpoint import _Holder
 
 from ..records import Phase, SavedFacts, SavedRole
-from .attribution import BEFORE, NOBODY, SequenceTable
+from .attribution import BEFORE, NOBODY
 from .autograd import NO_SEQUENCE_NUMBER
 from .tensors import SpecTable, tensors_in
 
@@ -50,8 +50,7 @@ class SavedTensors:
     owners that drop elements out: what they multiply by is a mask, whatever its dtype.
     """
 
-    def __init__(self, table: SequenceTable, held: set[int], dropouts: Collection[int]) -> None:
-        self._table = table
+    def __init__(self, held: set[int], dropouts: Collection[int]) -> None:
         self._held = held
         self._dropouts = dropouts
         self._attributes: dict[type, tuple[str, ...]] = {}
@@ -64,40 +63,43 @@ class SavedTensors:
         if storages:
             self._ended.append((started, storages))
 
-    def collect(self, nodes: dict[int, Any], storages: set[int], around: Collection[Started]) -> None:
-        """Give each storage to the first node, in forward order, that saved it; add it to the pass's `storages`.
+    def collect(
+        self, nodes: dict[int, Any], owners: dict[int, int], storages: set[int], around: Collection[Started]
+    ) -> None:
+        """Give each storage to the first node that saved it, in the order of `owners`; add it to `storages`.
 
-        `around` are passes that this one runs inside of: what was made since they started is recomputed. Two nodes that
-        were there when a pass started share what both saved, though the second is walked in a later one.
+        `owners` has the numbers of the nodes to look at, in forward order. `around` are passes that this one runs
+        inside of: what was made since they started is recomputed. Two nodes that were there when a pass started share
+        what both saved, though the second is walked in a later one.
         """
         attributes = self._attributes
         recomputed_from = min((started for started, _ in around), default=NO_SEQUENCE_NUMBER)
-        lowest = min(nodes, default=0)
+        lowest = min(owners, default=0)
         earlier = [(started, found) for started, found in (*self._ended, *around) if started > lowest]
-        for number in sorted(nodes):
-            shared = [found for started, found in earlier if started > number] if earlier else []
+        for number, owner in owners.items():
             node = nodes[number]
             kind = type(node)
             names = attributes.get(kind)
             if names is None:
                 names = attributes[kind] = tuple(name for name in dir(node) if name.startswith(_PREFIX))
             if names:
-                self._collect_from(node, number, names, storages, shared, number >= recomputed_from)
+                shared = [found for started, found in earlier if started > number] if earlier else ()
+                self._collect_from(node, names, owner, number >= recomputed_from, storages, shared)
             elif kind.__name__ == "CopySlices":
-                self._cannot_read(number, "what an in-place write into a view saved (CopySlices)")
+                self._cannot_read(owner, "what an in-place write into a view saved (CopySlices)")
             if isinstance(node, BackwardCFunction) and self._keeps_attributes(node, storages):
-                self._cannot_read(number, f"what {kind.__name__} keeps as attributes")
+                self._cannot_read(owner, f"what {kind.__name__} keeps as attributes")
 
     def _collect_from(
         self,
         node: Any,
-        number: int,
         names: tuple[str, ...],
+        owner: int,
+        recomputed: bool,
         storages: set[int],
         shared: Collection[set[int]],
-        recomputed: bool,
     ) -> None:
-        held = self._held
+        held, counts = self._held, self._counts
         try:
             for name in names:
                 raw = getattr(node, name)
@@ -106,20 +108,21 @@ class SavedTensors:
                     if data is None:
                         continue
                     if not isinstance(data, Tensor):
-                        self._cannot_read(number, _CHECKPOINTED if isinstance(data, _Holder) else _PACKED)
+                        self._cannot_read(owner, _CHECKPOINTED if isinstance(data, _Holder) else _PACKED)
                         continue
                     if not data.ndim and _is_number(data):
                         continue
                     storage = data.untyped_storage()
                     identity = storage._cdata
-                    if identity not in storages and identity not in held:
-                        storages.add(identity)
-                        if shared and any(identity in others for others in shared):
-                            continue
-                        key = (self._table.owner(number), recomputed, name, data.shape, data.dtype, storage.nbytes())
-                        self._counts[key] = self._counts.get(key, 0) + 1
+                    if identity in held or identity in storages:
+                        continue
+                    storages.add(identity)
+                    if shared and any(identity in others for others in shared):
+                        continue
+                    key = (owner, recomputed, name, data.shape, data.dtype, storage.nbytes())
+                    counts[key] = counts.get(key, 0) + 1
         except (RuntimeError, NotImplementedError):  # released already; or sparse, opaque, functorch tensors
-            self._cannot_read(number, f"the saved tensors of {node.name()}")
+            self._cannot_read(owner, f"the saved tensors of {node.name()}")
 
     def _keeps_attributes(self, node: Any, storages: set[int]) -> bool:
         """Whether a custom function keeps tensors besides those that autograd saved for it. Called after those."""
@@ -131,8 +134,8 @@ class SavedTensors:
                     return True
         return False
 
-    def _cannot_read(self, number: int, what: str) -> None:
-        key = (self._table.owner(number), what)
+    def _cannot_read(self, owner: int, what: str) -> None:
+        key = (owner, what)
         self._unreadable[key] = self._unreadable.get(key, 0) + 1
 
     def facts(self, paths: tuple[str, ...], specs: SpecTable) -> tuple[SavedFacts, ...]:
