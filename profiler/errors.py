@@ -36,6 +36,10 @@ class MeasurementError(TallyError, RuntimeError):
     """What was measured contradicts itself, or cannot be measured now."""
 
 
+class MachineError(TallyError, RuntimeError):
+    """A machine's calibration that there is not, that cannot be read, or that could not be made or kept."""
+
+
 class StepsDifferError(TallyError, ValueError):
     """Steps that were to be the same were not: what was measured of one does not hold for the others."""
 

@@ -25,6 +25,7 @@ from .records import (
     SavedFacts,
     Trace,
 )
+from .timing import Timing
 
 Shape = tuple[int, ...]
 
@@ -40,6 +41,8 @@ class Row:
     `saved_bytes` are of the storages that autograd kept for backward and this module saved first, without parameters
     and buffers; known only where a backward ran and all could be seen, and then also apart by what they are to the
     module.
+
+    `seconds` are of the observed step, and `share` is their part of it, where time was measured.
     """
 
     path: str
@@ -62,6 +65,8 @@ class Row:
     flops: int | None = None
     matmul_flops: int | None = None
     bias_flops: int | None = None
+    seconds: float | None = None
+    share: float | None = None
     unpriced: tuple[str, ...] = ()
 
 
@@ -100,11 +105,12 @@ class Coverage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ledger:
-    """The rows, their totals, and what they leave out."""
+    """The rows, their totals, and what they leave out; with `timing`, where rows have seconds."""
 
     rows: tuple[Row, ...]
     totals: Mapping[str, int]
     coverage: Coverage
+    timing: Timing | None = None
 
     def row(self, path: str, phase: Phase = "forward") -> Row:
         """One row. Raises KeyError naming the path and phase where there is none."""

@@ -1,14 +1,18 @@
-"""A workload's real step, observed from every side: counted under hooks, and its memory taken from the allocator."""
+"""A workload's real step, observed from every side: counted under hooks, its memory taken from the allocator, its time
+from a clock."""
 
 from __future__ import annotations
 
 import gc
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 
+from .capture.cautions import run_eagerly
+from .capture.clock import Clock
 from .capture.watch import STEPS, MemoryWatch, memory_device
 from .errors import StepOutOfMemoryError, UsageError
 from .formulas import Formula
@@ -16,28 +20,58 @@ from .memory import Memory
 from .pricing import PRICES, Prices
 from .profile import profile
 from .run import Run
+from .timing import Timing
 from .workload import Build, Workload
+
+REPEATS = 5
 
 
 def measure(
-    workload: Workload | Build, *, prices: Prices = PRICES, formulas: Mapping[Any, Formula] | None = None
+    workload: Workload | Build,
+    *,
+    repeats: int = REPEATS,
+    prices: Prices = PRICES,
+    formulas: Mapping[Any, Formula] | None = None,
 ) -> Run:
-    """Run the workload's step four times and merge what was seen: its memory from three steps without a dispatch mode,
-    which would change it, then one that is counted.
+    """Run the workload's step as often as it takes, and merge what was seen: its memory from three steps without a
+    dispatch mode, which would change it; its time from `repeats` bare steps and as many observed ones, in turns; and
+    one that is counted. With `repeats=0` time is not measured.
 
     The steps are real ones: the model is trained by them. A factory is called for its default workload.
 
     Raises StepsDifferError where the steps are not of one shape; StepOutOfMemoryError, with the memory up to there,
-    where one did not fit; RunStateError while another profiler session is active. Other errors of the step pass
-    through.
+    where one did not fit; RunStateError while another profiler session is active; UsageError for a negative number of
+    repeats. Other errors of the step pass through.
     """
+    if type(repeats) is not int or repeats < 0:
+        raise UsageError(f"repeats must be an integer of at least 0, got {repeats!r}")
     if not isinstance(workload, Workload):
         workload = _built(workload)
     prices = prices.extend(formulas) if formulas else prices
-    memory = measure_memory(workload)
+    with ExitStack() as exits:
+        run_eagerly(exits)  # as counting does
+        memory = measure_memory(workload)
+        timing = measure_time(workload, repeats) if repeats else None
     with profile(workload.model, prices=prices) as counted:
         workload.step()
-    return Run(counted.trace, layers=counted.layers, prices=prices, memory=memory)
+    return Run(counted.trace, layers=counted.layers, prices=prices, memory=memory, timing=timing)
+
+
+def measure_time(workload: Workload, repeats: int = REPEATS, *, clock: Clock | None = None) -> Timing:
+    """The seconds of the workload's step, from now: a step to warm up, then bare and observed ones in turns, first the
+    one and then the other first, so that neither always follows the other."""
+    device = memory_device(workload.model)
+    clock = clock or Clock(workload.model, device)
+    bare = []
+    gc.collect()  # of older work: what the step itself leaves behind is its own
+    workload.step()
+    for turn in range(repeats):
+        if turn % 2:
+            clock.observe(workload.step)
+        bare.append(clock.bare(workload.step))
+        if not turn % 2:
+            clock.observe(workload.step)
+    return Timing(bare=tuple(bare), observed=clock.spent(), device=device)
 
 
 def measure_memory(workload: Workload) -> Memory:

@@ -58,10 +58,12 @@ def _imports(node: ast.AST, package: list[str], eager: bool) -> Iterator[Import]
 
 # The rules ------------------------------------------------------------------------------------------------------------
 
-READS_MODELS = ("profiler/cli.py", "profiler/audit/", "profiler/workload.py")
-FORMATS = ("profiler/report/", "profiler/cli.py")
+COMMANDS = ("profiler/cli.py", "profiler/commands/")
+READS_MODELS = (*COMMANDS, "profiler/audit/", "profiler/workload.py")
+FORMATS = (*COMMANDS, "profiler/report/")
 WORDS = ("tensor", "phase", "stream")
-WITHOUT_TORCH = ("records", "ledger", "pricing", "formulas", "errors")
+FACTS = ("records", "ledger", "pricing", "formulas", "errors", "run", "memory", "diff")
+WITHOUT_TORCH = (*FACTS, "baseline", "budget", "contract", "pytest_plugin", "commands")
 
 
 def breaches(path: str, source: str) -> list[str]:
@@ -100,8 +102,10 @@ def _breaches(path: str, found: Import) -> Iterator[str]:
             yield "only report formats"
         if found.under("torchtally.profiler.report"):
             yield "nothing below report imports it, but in a function that prints"
-    if found.under("click") and path != "profiler/cli.py":
+    if found.under("click") and not path.startswith(COMMANDS):
         yield "only the command line is one"
+    if found.under("pytest") and path != "profiler/pytest_plugin.py":
+        yield "only the plugin is pytest's"
     if found.eager and Path(path).parts[1].partition(".")[0] in WITHOUT_TORCH and found.under("torch"):
         yield "facts and prices are read without torch"
 
@@ -137,7 +141,9 @@ def test_the_arrows(path: str) -> None:
         ("profiler/compare.py", "from rich.table import Table", "only report formats"),
         ("profiler/compare.py", "class C:\n    from .report import terminal", "nothing below report"),
         ("profiler/report/frame.py", "import click", "command line"),
+        ("profiler/contract.py", "import pytest", "only the plugin"),
         ("profiler/records.py", "from torch import Tensor", "without torch"),
+        ("profiler/commands/profile.py", "import torch", "without torch"),
     ],
 )
 def test_a_planted_breach_is_found(path: str, source: str, why: str) -> None:
@@ -156,6 +162,8 @@ def test_a_planted_breach_is_found(path: str, source: str, why: str) -> None:
         ("profiler/profile.py", "def f():\n    from .report.frame import ledger_frame"),
         ("profiler/capture/tensors.py", "from ...theory.tensor import TensorSpec\nfrom ..records import Trace"),
         ("profiler/cli.py", "def f():\n    from ..models import CNN\n    import rich"),
+        ("profiler/commands/target.py", "import click\ndef f():\n    import torch\n    from ...models.zoo import split"),
+        ("profiler/pytest_plugin.py", "import pytest"),
         ("profiler/audit/runs.py", "from ...models.cnn import CNN"),
         ("profiler/compare.py", "from ..theory.network import Network"),
     ],
@@ -173,8 +181,9 @@ def test_the_walk_finds_the_files() -> None:
 
 
 def test_the_public_face() -> None:
-    types = ["Audit", "Comparison", "Price", "Profile", "Run", "Signature", "TallyError", "Workload"]
-    assert torchtally.__all__ == ["PRICES", *types, "audit", "count", "measure", "profile"]
+    types = ["Audit", "Comparison", "Learner", "Machine", "Price", "Profile", "Run", "Signature", "TallyError"]
+    names = ["Workload", "audit", "calibrate", "count", "fits", "from_json", "largest_batch", "machine", "measure"]
+    assert torchtally.__all__ == ["PRICES", *types, *names, "predict", "profile"]
     assert all(getattr(torchtally, name) is not None for name in torchtally.__all__)
     assert set(torchtally.__all__) <= set(dir(torchtally))
     with pytest.raises(AttributeError, match="no attribute 'profle'"):
@@ -192,7 +201,7 @@ def test_every_lazy_name_is_public_and_typed() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["torchtally", "torchtally.theory", "torchtally.theory.claims.reader"]
+    ["torchtally", "torchtally.theory", "torchtally.theory.claims.reader", "torchtally.profiler.report.run_reader"]
     + [f"torchtally.profiler.{name}" for name in WITHOUT_TORCH],
 )
 def test_imported_without_torch(module: str) -> None:

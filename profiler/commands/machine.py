@@ -11,7 +11,7 @@ from .options import working
 
 
 @click.command()
-@click.option("--rounds", type=click.IntRange(1, 1000), default=16, show_default=True, help="A dozen networks each.")
+@click.option("--rounds", type=click.IntRange(1, 1000), default=24, show_default=True, help="A dozen networks each.")
 @click.option("--threads", type=click.IntRange(1, 4096), help="Of torch.  [default: torch's own choice]")
 def calibrate(rounds: int, threads: int | None) -> None:
     """Find out what this machine does at most, and what operators take in training steps.

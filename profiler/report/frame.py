@@ -14,16 +14,19 @@ from ..ledger import COLUMNS as ROW_COLUMNS
 from ..ledger import Ledger, Row
 from ..memory import Memory
 from ..rollup import including_children
+from ..roofed import ROOF_COLUMNS, RoofRow
+from ..timing import Timing
 
-_INTEGERS = frozenset(entry.name for entry in dataclasses.fields(Row) if str(entry.type) == "int | None")
+_KINDS = {"int | None": "Int64", "float | None": "Float64"}
+_NULLABLE = {entry.name: _KINDS[str(entry.type)] for entry in dataclasses.fields(Row) if str(entry.type) in _KINDS}
 
 
 def ledger_frame(ledger: Ledger, *, inclusive: bool = False) -> pd.DataFrame:
-    """One row per module path and phase, with its children's figures where `inclusive`. Integers are pandas' nullable
-    Int64, so that missing is not zero, and stay so in a column where nothing was measured."""
+    """One row per module path and phase, with its children's figures where `inclusive`. Figures are of pandas'
+    nullable Int64 and Float64, so that missing is not zero, and stay so in a column where nothing was measured."""
     rows = including_children(ledger.rows) if inclusive else ledger.rows
     frame = _frame([dataclasses.asdict(row) for row in rows], ROW_COLUMNS)
-    return frame.astype(dict.fromkeys(_INTEGERS, "Int64"))
+    return frame.astype(_NULLABLE)
 
 
 def comparison_frame(rows: Sequence[ComparisonRow]) -> pd.DataFrame:
@@ -51,3 +54,20 @@ def timeline_frame(memory: Memory) -> pd.DataFrame:
         for block in (stream.blocks[event.block],)
     ]
     return pd.DataFrame(rows, columns=["event", "path", "phase", "category", "operator", "bytes", "live_bytes"])
+
+
+def timing_frame(timing: Timing) -> pd.DataFrame:
+    """A row per place of the step."""
+    rows = [
+        (path, what, timing.spent(path, what), timing.share(path, what), sample.median, sample.spread)
+        for path, what in timing.places
+        for sample in (timing.sample(path, what),)
+    ]
+    return pd.DataFrame(rows, columns=["path", "phase", "seconds", "share", "median", "spread"])
+
+
+def roofline_frame(rows: Sequence[RoofRow]) -> pd.DataFrame:
+    """A row per module path and phase; what was not measured is missing."""
+    frame = _frame([dataclasses.asdict(row) for row in rows], ROOF_COLUMNS)
+    figures = dict.fromkeys(("intensity", "least_seconds", "seconds", "share"), "Float64")
+    return frame.astype({"flops": "Int64", "bytes": "Int64", **figures})

@@ -24,6 +24,21 @@ def count_text(count: int | None) -> str:
     return "" if count is None else f"{count:,}"
 
 
+def seconds_text(seconds: float | None) -> str:
+    """In the largest unit of which there is at least one, three significant digits: 28.3 ms."""
+    if seconds is None:
+        return ""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if abs(seconds) >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
+
+
+def share_text(share: float | None) -> str:
+    """28.5 %."""
+    return "" if share is None else f"{share:.1%}"
+
+
 def shape_text(shape: tuple[int, ...] | None) -> str:
     """32x3x32x32; "scalar" for an empty shape."""
     return "" if shape is None else "x".join(map(str, shape)) or "scalar"

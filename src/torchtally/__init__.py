@@ -20,24 +20,37 @@ if TYPE_CHECKING:
     from .profiler.compare import Comparison
     from .profiler.count import count
     from .profiler.errors import TallyError
+    from .profiler.fit import fits, largest_batch
     from .profiler.formulas import Price
+    from .profiler.machine import Machine, calibrate, machine
     from .profiler.measure import measure
+    from .profiler.predict import predict
     from .profiler.pricing import PRICES
     from .profiler.profile import Profile, profile
     from .profiler.records import Signature
+    from .profiler.report.run_reader import from_json
     from .profiler.run import Run
     from .profiler.workload import Workload
+    from .profiler.workspaces import Learner
 
 _HOMES = {
     "Audit": ".profiler.audit",
     "Comparison": ".profiler.compare",
+    "Learner": ".profiler.workspaces",
+    "Machine": ".profiler.machine",
     "PRICES": ".profiler.pricing",
     "Price": ".profiler.formulas",
     "Run": ".profiler.run",
     "Signature": ".profiler.records",
     "Workload": ".profiler.workload",
+    "calibrate": ".profiler.machine",
     "count": ".profiler.count",
+    "fits": ".profiler.fit",
+    "from_json": ".profiler.report.run_reader",
+    "largest_batch": ".profiler.fit",
+    "machine": ".profiler.machine",
     "measure": ".profiler.measure",
+    "predict": ".profiler.predict",
     "Profile": ".profiler.profile",
     "TallyError": ".profiler.errors",
     "audit": ".profiler.audit",
@@ -48,6 +61,8 @@ __all__ = [
     "PRICES",
     "Audit",
     "Comparison",
+    "Learner",
+    "Machine",
     "Price",
     "Profile",
     "Run",
@@ -55,8 +70,14 @@ __all__ = [
     "TallyError",
     "Workload",
     "audit",
+    "calibrate",
     "count",
+    "fits",
+    "from_json",
+    "largest_batch",
+    "machine",
     "measure",
+    "predict",
     "profile",
 ]
 

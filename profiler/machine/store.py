@@ -1,0 +1,68 @@
+"""Machines kept: a file for each machine, library version and setting, in the user's cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..environment import environment
+from ..errors import MachineError
+from .record import FORMAT, Machine, from_json, to_json
+
+
+def this_machine(device: str = "cpu") -> dict[str, Any]:
+    """All that could change how fast it is, as far as it can be told."""
+    facts = {"format": FORMAT, **environment(device), "processor": _processor()}
+    if device == "cpu":
+        facts["mkldnn"] = torch.backends.mkldnn.enabled
+    return facts
+
+
+def path_of(about: dict[str, Any]) -> Path:
+    """Where the calibration of that machine is kept."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "torchtally" / f"machine-{digest}.json"
+
+
+def load(about: dict[str, Any]) -> Machine:
+    """The calibration of that machine. Raises MachineError where there is none, or it cannot be read: with the file's
+    name and what to do."""
+    path = path_of(about)
+    try:
+        return from_json(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise MachineError(
+            f"this machine was not calibrated for torch {about['torch']} on {about['device']} with {about['threads']} "
+            "threads: run torchtally.calibrate(), which takes a few minutes"
+        ) from None
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise MachineError(f"{path} is no calibration ({error}): run torchtally.calibrate() again") from error
+
+
+def save(machine: Machine) -> Path:
+    """Keep it, whole or not at all; where. Raises MachineError where that fails."""
+    from ..report.files import write_atomically
+
+    path = path_of(dict(machine.environment))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(to_json(machine)) + "\n")
+    except (OSError, ValueError) as error:
+        raise MachineError(f"the calibration could not be kept: {error}") from error
+    return path
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
