@@ -40,7 +40,7 @@ def audit_view(audit: Audit, *, everything: bool = False) -> RenderableType:
             ]
     if layers:
         parts += ["", layer_view(layers, title="Layers: theory against the run")]
-    parts += ["", text(_conclusion(audit), "bold green" if audit.ok else "bold red")]
+    parts += ["", text(conclusion(audit), "bold green" if audit.ok else "bold red")]
     return Group(*parts)
 
 
@@ -104,7 +104,8 @@ def _cells(entry: ClaimRow) -> tuple[str, ...]:
     )
 
 
-def _conclusion(audit: Audit) -> str:
+def conclusion(audit: Audit) -> str:
+    """Whether all tallies, in a sentence; where not, which rows do not."""
     if audit.ok and not audit.claims:
         return (
             "Theory, count and storage tally. The document's claims are of N = 32 and 32x32 images, and were left out."

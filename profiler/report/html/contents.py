@@ -1,0 +1,207 @@
+"""What a report of a run, and of the audit, has in it: headline figures, remarks, sections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ....theory.roofline import Ceilings
+from ...compare import Comparison, ComparisonRow
+from ...ledger import Ledger
+from ...memory import Memory
+from ...roofed import RoofRow
+from ...run import Run
+from ...timing import Timing
+from ...verdict import Verdict
+from ..audit import conclusion
+from ..remarks import remarks
+from ..terminal import ORDER, apart_text, covered_text
+from ..units import bytes_text, count_text, flops_text
+from ..words import setting
+from .modules import module_tree
+from .moments import memory_view
+from .page import Card, Page, Section, html
+from .roofline import roofline_view
+from .tables import claims_table, comparison_table, environment_table, ledger_table, not_compared_table
+
+if TYPE_CHECKING:
+    from ...audit.walkthrough import Audit
+
+
+def run_html(
+    run: Run,
+    *,
+    memory: Memory | None,
+    timing: Timing | None,
+    roofs: tuple[Sequence[RoofRow], Ceilings] | None,
+    beside: Memory | None,
+    names: tuple[str, str],
+) -> bytes:
+    """A run's report. `roofs` are its rows against a machine's ceilings; `beside` is another run's memory, and `names`
+    are what the two are called."""
+    trace, comparison = run.trace, run.compare()
+    found = (
+        _modules(run.ledger),
+        *([] if memory is None else [_memory(memory, beside, names)]),
+        *([] if roofs is None else [_roofline(*roofs)]),
+        _theory(comparison.rows, comparison),
+        _ledger(run.ledger),
+        _environment(trace.environment),
+    )
+    return html(
+        Page(
+            title=trace.modules[0].type if trace.modules else "A run",
+            setting=setting(run),
+            cards=tuple(_cards(run.ledger, memory, timing)),
+            remarks=(*remarks(trace, run.ledger), *filter(None, [apart_text(run.ledger)])),
+            sections=found,
+        )
+    )
+
+
+def audit_html(audit: Audit) -> bytes:
+    """The audit's report: the walkthrough's claims first, where they apply."""
+    seen = audit.observed
+    height, width = seen.config.resolution
+    where = audit.environment.get("device_name") or audit.environment["device"]
+    claims = [] if not audit.claims else [_claims(audit)]
+    return html(
+        Page(
+            title="The walkthrough, audited",
+            setting=f"CNN, N = {seen.batch_size}, {seen.config.in_channels}x{height}x{width}, forward and backward, "
+            f"on {where}, torch {audit.environment['torch']}",
+            cards=tuple(_verdicts([entry.row for entry in audit.claims], audit.layers)),
+            remarks=(conclusion(audit),),
+            sections=(
+                *claims,
+                _theory(audit.layers),
+                _modules(seen.ledger),
+                _ledger(seen.ledger),
+                _environment(audit.environment),
+            ),
+        )
+    )
+
+
+# Sections -------------------------------------------------------------------------------------------------------------
+
+
+def _modules(ledger: Ledger) -> Section:
+    return Section(
+        id="modules",
+        title="Where it goes",
+        about="Each module with all that is inside it, as tall as its part of the whole. Choose one to look inside.",
+        data=module_tree(ledger),
+    )
+
+
+def _memory(memory: Memory, beside: Memory | None, names: tuple[str, str]) -> Section:
+    about = (
+        f"Bytes live on {memory.device} after each allocation and free of one step, by what they are for. The axis is "
+        "the order of events and not time."
+    )
+    if beside is not None:
+        about += f" The line is {names[1]}, laid along {names[0]} layer by layer."
+    return Section(
+        id="memory",
+        title="Memory over the step",
+        about=about,
+        data={**memory_view(memory, beside), "names": list(names)},
+    )
+
+
+def _roofline(rows: Sequence[RoofRow], ceilings: Ceilings) -> Section:
+    beaten = sum(1 for row in rows if row.failure)
+    about = (
+        "Each module and phase: the FLOPs of its products per second, over those per byte that it must move. Nothing "
+        "can be above the line of its dtype; the lines were measured. The larger a dot, the longer it took."
+    )
+    if beaten:
+        about += f" {beaten:,} rows beat their bound, which is a failure of theory or calibration: the table says more."
+    return Section(id="roofline", title="Roofline", about=about, data=roofline_view(rows, ceilings))
+
+
+def _theory(rows: Sequence[ComparisonRow], comparison: Comparison | None = None) -> Section:
+    covered = covered_text(comparison) if comparison else ""
+    return Section(
+        id="theory",
+        title="Theory against run",
+        about="Closed forms beside what was counted, and what other witnesses say. "
+        + (f"{covered[0].upper()}{covered[1:]}." if covered else ""),
+        data={
+            "table": comparison_table(rows),
+            "not_compared": not_compared_table(comparison.not_compared if comparison else {}),
+        },
+    )
+
+
+def _ledger(ledger: Ledger) -> Section:
+    return Section(
+        id="ledger",
+        title="Ledger",
+        about="A row per module and phase, as in to_frame(). Rows are of the module alone, and add up; a dash is what "
+        "was not measured, or does not apply.",
+        data=ledger_table(ledger),
+    )
+
+
+def _claims(audit: Audit) -> Section:
+    return Section(
+        id="claims",
+        title="The walkthrough's claims",
+        about="Every figure and rule that the document states: whether it follows from the document's own rules "
+        "(arithmetic), and whether it holds in a run (verdict).",
+        data=claims_table(audit.claims),
+    )
+
+
+def _environment(facts: Mapping[str, Any]) -> Section:
+    return Section(
+        id="environment", title="Environment", about="Where the run took place.", data=environment_table(facts)
+    )
+
+
+# Headline figures -----------------------------------------------------------------------------------------------------
+
+
+def _cards(ledger: Ledger, memory: Memory | None, timing: Timing | None) -> Iterator[Card]:
+    totals = ledger.totals
+    yield Card(label="Parameters", value=flops_text(totals["parameters"]), exact=count_text(totals["parameters"]))
+    for phase in ("forward", "backward"):
+        if (flops := totals.get(f"{phase}_flops")) is not None:
+            bound = "≥ " if any(row.unpriced for row in ledger.rows if row.phase == phase) else ""
+            yield Card(
+                label=f"{phase.capitalize()} FLOPs",
+                value=bound + flops_text(flops),
+                exact=bound + count_text(flops),
+            )
+    for name, label in (("activation_bytes", "Activations"), ("saved_bytes", "Saved for backward")):
+        if (size := totals.get(name)) is not None:
+            yield _bytes_card(label, size)
+    if memory is not None:
+        yield _bytes_card("Peak memory", memory.peak_bytes)
+    if timing is not None:
+        yield Card(label="Step", value=f"{timing.seconds * 1e3:,.4g} ms", exact=_certainty(timing))
+    yield Card(label="Priced", value=f"{ledger.coverage.share:.1%}", exact="of operators' bytes")
+
+
+def _certainty(timing: Timing) -> str:
+    steps = len(timing.bare)
+    return "one step" if steps == 1 else f"median of {steps}, ±{timing.step.spread / timing.step.median:.1%}"
+
+
+def _bytes_card(label: str, size: int) -> Card:
+    return Card(label=label, value=bytes_text(size), exact=f"{size:,} B")
+
+
+def _verdicts(claims: Sequence[ComparisonRow], layers: Sequence[ComparisonRow]) -> Iterator[Card]:
+    for verdict in reversed(ORDER):
+        of = [_count(claims, verdict), _count(layers, verdict)]
+        if any(of):
+            yield Card(
+                label=verdict.capitalize(), value=count_text(sum(of)), exact=f"{of[0]:,} claims, {of[1]:,} of layers"
+            )
+
+
+def _count(rows: Sequence[ComparisonRow], verdict: Verdict) -> int:
+    return sum(row.verdict == verdict for row in rows)
