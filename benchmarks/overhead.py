@@ -3,7 +3,8 @@
 Each process runs every instrument in turn, several rounds, one thread, and keeps the least CPU seconds of a step
 (forward and backward) for each; the table has the medians over the processes.
 
-    python benchmarks/overhead.py [--processes 5] [--device cpu|cuda] [--part chain|depth|cnn|llama] [--output NAME]
+    python benchmarks/overhead.py [--processes 5] [--device cpu|cuda] [--output NAME]
+        [--part chain|depth|cnn|memory|llama] ...
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ from results import device_or_exit, write_results
 from shapes import LlamaShape, chain, llama_on_meta
 
 import torchtally
+from torchtally.models import CNN, CNNConfig, example
 from torchtally.profiler.capture.operators import OperatorRecorder
+from torchtally.profiler.capture.watch import MemoryWatch
+from torchtally.profiler.measure import measure_memory
 
 Instrument = Callable[[nn.Module], contextlib.AbstractContextManager[Any]]
 
@@ -111,11 +115,22 @@ def _mem_tracker(model: nn.Module) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _memory_account(model: nn.Module) -> Iterator[None]:
+    watch = MemoryWatch(model)
+    watch.begin()
+    try:
+        yield
+    finally:
+        watch.end()
+
+
 def _torch_profiler(model: nn.Module) -> contextlib.AbstractContextManager[Any]:
     return torch.profiler.profile(record_shapes=True, with_flops=True)
 
 
 _DEPTHS = (1000, 2000, 4000, 8000)  # pairs, each the double of the one before
+_WATCHED = (500, 1000, 2000, 4000)
 
 INSTRUMENTS: dict[str, Instrument] = {
     "bare": lambda model: contextlib.nullcontext(),
@@ -128,6 +143,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "FlopCounterMode": lambda model: FlopCounterMode(display=False),
     "torch.profiler, shapes and FLOPs": _torch_profiler,
     "MemTracker": _mem_tracker,
+    "memory account": _memory_account,
 }
 
 
@@ -166,7 +182,7 @@ def _interleaved(model: nn.Module, step: Callable[[], None], names: list[str], r
 def part_chain(device: str) -> dict[str, Any]:
     """1,000 x (Linear(16, 16), ReLU), batch 4: microseconds added per module call."""
     model, x = chain(1000).to(device), torch.randn(4, 16, device=device)
-    quick = [name for name in INSTRUMENTS if name != "MemTracker"]
+    quick = [name for name in INSTRUMENTS if name not in ("MemTracker", "memory account")]
     found = _interleaved(model, _step(model, x), quick, rounds=6)
     return {name: 1e6 * (seconds - found["bare"]) / 2001 for name, seconds in found.items() if name != "bare"}
 
@@ -189,20 +205,47 @@ def part_depth(device: str) -> dict[str, Any]:
     return added
 
 
-def part_cnn(device: str) -> dict[str, Any]:
-    """The walkthrough's CNN at N = 32: the step under each instrument over the bare step."""
-    from torchtally.models import CNN, CNNConfig, example
-
+def _cnn(device: str) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     model = CNN(CNNConfig()).to(device)
-    images, labels = example(model.config, 32, device=device)
+    return model, *example(model.config, 32, device=device)
 
+
+def _loss_step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
     def step() -> None:
         nn.functional.cross_entropy(model(images), labels).backward()
         model.zero_grad()
 
+    return step
+
+
+def part_cnn(device: str) -> dict[str, Any]:
+    """The walkthrough's CNN at N = 32: the step under each instrument over the bare step."""
+    model, images, labels = _cnn(device)
+    step = _loss_step(model, images, labels)
     names = ["bare", "empty dispatch mode", "torchtally", "FlopCounterMode"]
     found = _interleaved(model, step, names, rounds=15)
     return {name: found[name] / found["bare"] for name in names[1:]}
+
+
+def part_memory(device: str) -> dict[str, Any]:
+    """Memory's account: the CNN's step in it over the bare step; and all that three watched steps of a chain cost
+    beyond the steps themselves, reading included, in microseconds per module call of a step."""
+    model, images, labels = _cnn(device)
+    step = _loss_step(model, images, labels)
+    found = _interleaved(model, step, ["bare", "memory account"], rounds=15)
+    figures = {"CNN, step in the account / bare": found["memory account"] / found["bare"]}
+    for pairs in _WATCHED:
+        deep = chain(pairs).to(device)
+        step = _step(deep, torch.randn(4, 16, device=device))
+        beyond = min(_watching(deep, step) - 3 * _least(INSTRUMENTS["bare"], deep, step, 1)[0] for _ in range(3))
+        figures[f"watching, {2 * pairs:,} calls"] = 1e6 * beyond / (2 * pairs + 1)
+    return figures
+
+
+def _watching(model: nn.Module, step: Callable[[], None]) -> float:
+    start = time.process_time()
+    measure_memory(torchtally.Workload(model=model, step=step))
+    return time.process_time() - start
 
 
 def part_llama(device: str) -> dict[str, Any]:
@@ -219,6 +262,7 @@ PARTS: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
     "MemTracker": ("us added per module call, 125 x (Linear, ReLU)", part_mem_tracker),
     "depth": ("us added per module call, by depth", part_depth),
     "cnn": ("step over the bare step, the walkthrough's CNN, N = 32", part_cnn),
+    "memory": ("memory's account, ratio or us per module call", part_memory),
     "llama": ("seconds, 405-billion-parameter Llama shape on meta", part_llama),
 }
 

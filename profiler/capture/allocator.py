@@ -7,6 +7,7 @@ not even when it is returned.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -23,15 +24,20 @@ from .entries import NO_NUMBER, Entry, Kernel, Moment, Request, Span
 Range = torch._C._profiler._RecordFunctionFast
 
 
+_MEMORY = "[memory]"  # the profiler's name for a request
+_OPERATOR = "aten::"
+
+
 class Account:
     """What the allocator of `device` did while `account()` was open; read once it is closed.
 
     `beyond` names what it held, when most was live, beyond what was asked for; nothing on the CPU.
     """
 
-    def __init__(self, device: str = "cpu", *, memory: bool = True) -> None:
+    def __init__(self, device: str, *, memory: bool, operators: bool) -> None:
         self.beyond: tuple[tuple[str, int], ...] = ()
         self._device = device
+        self._operators = operators
         kernels = device == "cuda" and not memory
         self._profile = torch_profiler.profile(
             use_cpu=True, profile_memory=memory, use_device=device if kernels else None
@@ -63,20 +69,24 @@ class Account:
         with _quiet():
             self._profile.__exit__(None, None, None)
         results: Any = self._profile.kineto_results
-        launchers: dict[int, Span] = {}
-        roots = results.experimental_event_tree()
-        timed = [entry for root in roots for entry in _entries(root, self._device, launchers)]
-        timed.sort(key=lambda entry: entry[0])  # threads run side by side; within one, the order stays
-        self._entries = tuple(entry for _, entry in timed)
-        self._kernels = kernels_of(results.events(), launchers)
+        tree = _Tree(self._device, operators=self._operators)
+        with _no_garbage_collection():
+            timed = [entry for root in results.experimental_event_tree() for entry in tree.entries(root)]
+            timed.sort(key=lambda entry: entry[0])  # threads run side by side; within one, the order stays
+            self._entries = tuple([entry for _, entry in timed])
+        if self._device == "cuda":
+            self._kernels = kernels_of(results.events(), tree.launchers)
         del self._profile
 
 
 @contextmanager
-def account(device: str = "cpu", *, memory: bool = True) -> Iterator[Account]:
-    """Keep the account of the CPU's allocator for a block, or that of the current CUDA device. Without `memory` it has
-    the ranges alone, and costs less."""
-    kept = Account(device, memory=memory)
+def account(device: str = "cpu", *, memory: bool = True, operators: bool = True) -> Iterator[Account]:
+    """Keep the account of the CPU's allocator for a block, or that of the current CUDA device.
+
+    Without `memory` it has the ranges alone, and costs less. Without `operators` it does not say when operators began
+    and ended: requests still name them.
+    """
+    kept = Account(device, memory=memory, operators=operators)
     with ExitStack() as exits:
         if memory and device == "cuda":
             exits.enter_context(_as_requested(kept))
@@ -107,28 +117,65 @@ def kernels_of(events: Iterable[Any], launchers: Mapping[int, Span]) -> tuple[Ke
     return tuple(sorted(found, key=lambda kernel: (kernel.at, kernel.ends)))
 
 
-def _entries(root: Any, device: str, launchers: dict[int, Span]) -> Iterator[tuple[int, Entry]]:
-    """The tree under one event, depth first, each entry with its time; `launchers` gets the ranges by the number that
-    what they launch will name. Without recursion: models nest deeply."""
-    todo: list[tuple[Any, Span | None]] = [(root, None)]
-    while todo:
-        event, outer = todo.pop()
-        if isinstance(event, Span):
-            time, thread = todo.pop()[0]
-            yield time, Moment("ends", event, time, thread)
-            continue
-        if event.tag.name == "Allocation":
-            facts = event.extra_fields
-            if facts.device.type == device:
-                yield event.start_time_ns, Request(facts.ptr or 0, facts.alloc_size, outer)
-            continue
-        if event.tag.name == "Kineto":
-            continue  # a device's work, or a call of its library: neither is a range of ours
-        span = Span(event.name, getattr(event.extra_fields, "sequence_number", NO_NUMBER), outer)
-        launchers[event.correlation_id] = span
-        yield event.start_time_ns, Moment("begins", span, event.start_time_ns, event.start_tid)
-        todo += (((event.end_time_ns, event.start_tid), None), (span, None))
-        todo += ((child, span) for child in reversed(event.children))
+class _Tree:
+    """Reads the events of the profiler, which lie in one another, as entries in order.
+
+    `launchers` are the ranges by the number that what they launch on a device will name.
+    """
+
+    def __init__(self, device: str, *, operators: bool) -> None:
+        self.launchers: dict[int, Span] = {}
+        self._device = device
+        self._operators = operators
+
+    def entries(self, root: Any) -> Iterator[tuple[int, Entry]]:
+        """The tree under one event, depth first, each entry with its time. Without recursion: models nest deeply."""
+        todo: list[tuple[Any, Span | None]] = [(root, None)]
+        while todo:
+            event, outer = todo.pop()
+            if isinstance(event, Moment):
+                yield event.at, event
+                continue
+            name = event.name
+            if name == _MEMORY:
+                facts = event.extra_fields
+                if facts.device.type == self._device:
+                    yield event.start_time_ns, Request(facts.ptr or 0, facts.alloc_size, outer)
+                continue
+            span = self._span(event, name, outer)
+            if span is None:
+                continue
+            if self._operators or not name.startswith(_OPERATOR):
+                thread = event.start_tid
+                yield event.start_time_ns, Moment("begins", span, event.start_time_ns, thread)
+                todo.append((Moment("ends", span, event.end_time_ns, thread), None))
+            children = event.children
+            if children:
+                todo += [(child, span) for child in reversed(children)]
+
+    def _span(self, event: Any, name: str, outer: Span | None) -> Span | None:
+        """None for a device's work, or a call of its library: neither is a range of ours. An operator's number is asked
+        for only where somebody follows operators: to ask is dear."""
+        if name.startswith(_OPERATOR) and not self._operators:
+            return Span(name, NO_NUMBER, outer)
+        if self._device != "cpu" and event.tag.name == "Kineto":
+            return None
+        span = Span(name, getattr(event.extra_fields, "sequence_number", NO_NUMBER), outer)
+        if self._device != "cpu":
+            self.launchers[event.correlation_id] = span
+        return span
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """For a while in which many objects are made that all stay: Python would look through them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextmanager

@@ -54,7 +54,7 @@ class MemoryWatch:
             exits.callback(_gradients(self._markers.model).clear)
             run_eagerly(exits)
             self._markers.install(exits)
-            self._account = exits.enter_context(account(self.device))
+            self._account = exits.enter_context(account(self.device, operators=False))
             self._markers.boundary()
             self._exits = exits.pop_all()
 
