@@ -11,6 +11,7 @@ from .commands.audit import audit
 from .commands.diff import diff
 from .commands.machine import calibrate, machine
 from .commands.options import EXIT_USAGE
+from .commands.predict import predict
 from .commands.profile import profile
 from .commands.report import report
 from .errors import TallyError
@@ -22,7 +23,7 @@ def cli() -> None:
     """Count what a PyTorch model costs, and check that theory and a real run tally."""
 
 
-for _command in (profile, report, diff, audit, calibrate, machine):
+for _command in (profile, predict, report, diff, audit, calibrate, machine):
     cli.add_command(_command)
 
 

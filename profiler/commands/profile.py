@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import UsageError
 from .options import check_files, checked_view, device, shown, working, write_files, written
 from .target import Setup, blamed, targeted, workload
 
@@ -21,11 +22,13 @@ _VIEW = ("depth", "sort", "columns", "units", "inclusive")
 
 @click.command()
 @targeted
+@click.option("--measure", is_flag=True, help="Memory and seconds too: the step is taken some twenty times.")
 @shown
 @written
 def profile(
     target: str,
     device_name: str,
+    measure: bool,
     json_path: Path | None,
     csv_path: Path | None,
     html_path: Path | None,
@@ -41,6 +44,7 @@ def profile(
     \b
     Examples:
       torchtally profile torchvision:resnet50 --batch-size 8
+      torchtally profile torchvision:resnet18 --optimizer sgd --measure
       torchtally profile torchvision:vit_b_16 --eval --device meta --units macs
       torchtally profile my_package.model:build --batch-size 32 --json before.json --html cost.html
       torchtally profile my_package.model:Net --input 32x3x224x224 --optimizer adamw --sort flops
@@ -48,27 +52,36 @@ def profile(
     """
     check_files(json=json_path, csv=csv_path, html=html_path)
     choice = checked_view({name: options.pop(name) for name in _VIEW})
+    from ..report.memory import memory_view
     from ..report.terminal import show, text
     from ..report.words import setting
 
     with working(f"running {target}"):
-        run = _run(target, Setup(device=device_name, fake=_fake(device_name), **options))
+        run = _run(target, Setup(device=device_name, fake=_fake(device_name), **options), measure)
     write_files(run, json_path=json_path, csv_path=csv_path, html_path=html_path)
     show(text(setting(run), "bold"))
     run.show(**choice)
+    if measure:
+        show(memory_view(run.memory))
     return 0
 
 
-def _run(target: str, setup: Setup) -> Run:
+def _run(target: str, setup: Setup, measure: bool) -> Run:
+    from ..measure import measure as observe
     from ..profile import profile as watch
 
+    if measure and setup.fake is not None:
+        raise UsageError("--measure takes real steps, and --device meta has none; see torchtally predict")
     if setup.device != "meta":
         device(setup.device)
     with setup.fake or nullcontext():
         with blamed(f"making {target}"):
             found = workload(target, setup)
-        with blamed(f"the step of {target}"), watch(found.model) as run:
-            found.step()
+        with blamed(f"the step of {target}"):
+            if measure:
+                return observe(found)
+            with watch(found.model) as run:
+                found.step()
     return run
 
 
