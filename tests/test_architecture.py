@@ -162,7 +162,7 @@ def test_a_planted_breach_is_found(path: str, source: str, why: str) -> None:
         ("profiler/profile.py", "def f():\n    from .report.frame import ledger_frame"),
         ("profiler/capture/tensors.py", "from ...theory.tensor import TensorSpec\nfrom ..records import Trace"),
         ("profiler/cli.py", "def f():\n    from ..models import CNN\n    import rich"),
-        ("profiler/commands/target.py", "import click\ndef f():\n    import torch\n    from ...models.zoo import split"),
+        ("profiler/commands/target.py", "import click\ndef f():\n    import torch\n    from ...models import zoo"),
         ("profiler/pytest_plugin.py", "import pytest"),
         ("profiler/audit/runs.py", "from ...models.cnn import CNN"),
         ("profiler/compare.py", "from ..theory.network import Network"),

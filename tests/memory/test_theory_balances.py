@@ -277,7 +277,7 @@ def test_a_checkpoint_of_many_kinds_of_layers(step: Step) -> None:
         Named("last", Linear(in_features=6, out_features=3)),
     )
     network = Network(layers, keeps=frozenset({"last"}), checkpoints=frozenset({"block"}))
-    # What the second run makes last, and drops as it stops early, is let go of as what it keeps: the run calls it saved.
+    # What the second run makes last, and drops as it stops early, is let go of like what it keeps: the run says saved.
     check_model(Checkpointed(), network, (4, 5), step, labels=False)
 
 
