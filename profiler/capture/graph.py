@@ -156,20 +156,27 @@ class GraphWalker:
                     continue
                 number = following._sequence_nr()
                 if following not in met:
-                    if not _runs(following):
-                        continue
+                    try:
+                        if not will_execute(following):
+                            continue
+                    except RuntimeError:
+                        pass  # autograd refuses to say so of a leaf that autograd.grad will return: it runs
                     if number != NO_SEQUENCE_NUMBER:  # a leaf leads nowhere
                         met.add(following)
                         waiting.append(following)
                         nodes[number] = following
                 if doubtful:
                     self._ask(following, number, position, giver, this)
-                elif number != NO_SEQUENCE_NUMBER:
-                    _note(arrivals, number * PLACES + position, giver)
+                    continue
+                if number != NO_SEQUENCE_NUMBER:
+                    where = number * PLACES + position
                 elif (identity := id(following.variable)) in own:
                     parameters.setdefault(identity, giver)
+                    continue
                 else:
-                    _note(arrivals, leaf_place(following.variable), giver)
+                    where = leaf_place(following.variable)
+                if arrivals.setdefault(where, giver) is not giver:
+                    _note(arrivals, where, giver)
         return nodes
 
     def _ask(self, node: Any, number: int, position: int, giver: int, this: _Pass) -> None:
@@ -196,18 +203,5 @@ def _answered(note: Callable[[], Any], position: int, gradients: tuple[Tensor | 
 def _note(arrivals: Arrivals, where: int, giver: int) -> None:
     """A gradient will arrive there from that node; one that gives two there is one giver."""
     others = arrivals.setdefault(where, giver)
-    if others is giver:
-        return
-    if isinstance(others, list):
-        others.append(giver)
-    else:
-        arrivals[where] = [others, giver]
-
-
-def _runs(node: Any) -> bool:
-    """Whether the pass comes to this node. Autograd refuses to say so of a leaf that autograd.grad will return: it
-    does."""
-    try:
-        return will_execute(node)
-    except RuntimeError:
-        return True
+    if others is not giver:
+        arrivals[where] = [*others, giver] if isinstance(others, list) else [others, giver]

@@ -34,8 +34,8 @@ _NARROWER = {torch.float64: torch.float32, torch.int64: torch.int32, torch.compl
 _PACKED = "tensors packed by a saved-tensors hook"
 _CHECKPOINTED = f"{_PACKED} (activation checkpointing)"
 
-# Owner, whether in a recomputed call, autograd's name for it, shape, dtype, and the storage's bytes.
-_Saved = tuple[int, bool, str, torch.Size, torch.dtype, int]
+# Whether in a recomputed call, autograd's name for it, shape, dtype, and the storage's bytes.
+_Kind = tuple[bool, str, torch.Size, torch.dtype, int]
 
 _PASSES = 8  # that have ended and are remembered
 
@@ -54,7 +54,7 @@ class SavedTensors:
         self._held = held
         self._dropouts = dropouts
         self._attributes: dict[type, tuple[str, ...]] = {}
-        self._counts: dict[_Saved, int] = {}
+        self._tallies: dict[_Kind, dict[int, int]] = {}  # -> owner -> times
         self._unreadable: dict[tuple[int, str], int] = {}  # owner and what -> times
         self._ended: deque[Started] = deque(maxlen=_PASSES)
 
@@ -99,7 +99,7 @@ class SavedTensors:
         storages: set[int],
         shared: Collection[set[int]],
     ) -> None:
-        held, counts = self._held, self._counts
+        held, tallies = self._held, self._tallies
         try:
             for name in names:
                 raw = getattr(node, name)
@@ -119,8 +119,11 @@ class SavedTensors:
                     storages.add(identity)
                     if shared and any(identity in others for others in shared):
                         continue
-                    key = (owner, recomputed, name, data.shape, data.dtype, storage.nbytes())
-                    counts[key] = counts.get(key, 0) + 1
+                    kind = (recomputed, name, data.shape, data.dtype, storage.nbytes())
+                    tally = tallies.get(kind)
+                    if tally is None:
+                        tally = tallies[kind] = {}
+                    tally[owner] = tally.get(owner, 0) + 1
         except (RuntimeError, NotImplementedError):  # released already; or sparse, opaque, functorch tensors
             self._cannot_read(owner, f"the saved tensors of {node.name()}")
 
@@ -149,7 +152,8 @@ class SavedTensors:
                 bytes=nbytes,
                 times=times,
             )
-            for (owner, recomputed, name, shape, dtype, nbytes), times in self._counts.items()
+            for (recomputed, name, shape, dtype, nbytes), tally in self._tallies.items()
+            for owner, times in tally.items()
         )
 
     def unknown(self, paths: tuple[str, ...]) -> tuple[tuple[str, Phase], ...]:
