@@ -132,6 +132,9 @@ def _first_line(error: BaseException) -> str:
 
 def _assumed(step: ReplayedStep) -> Iterator[str]:
     for (work, value), times in step.assumed.items():
+        if work is None:
+            yield f"a value that building the workload reads was taken to be {value} ({times}x)"
+            continue
         path = step.paths[work[0]] if work[0] >= 0 else ""
         yield f"{path or '(step)'}, {work[1]}: a value that the step reads was taken to be {value} ({times}x)"
 

@@ -18,7 +18,7 @@ from torch.utils import _foreach_utils
 from .capture.followed import Entry, Followed
 from .capture.forms import Form, Layout
 from .capture.holding import Held, held_by_name
-from .capture.replay import Replay, Value
+from .capture.replay import Replay
 from .capture.whose import Whose, Work
 from .errors import UsageError
 from .pricing import Prices
@@ -48,13 +48,12 @@ class ReplayedStep:
             with self._replay:
                 self._replay.in_place.count_references()
                 workload = _built(build, batch_size)
+                self._replay.built = True
                 self._paths = tuple(path for path, _ in workload.model.named_modules())
                 whose = self._replay.whose = Whose(workload.model, self._replay.mark_given)
                 with ExitStack() as inner:
                     whose.install(inner)
-                    self._replay.watched = False  # the next step asks the same again
                     workload.step()
-                    self._replay.watched = True
             self._record(workload, whose, prices, exits)
 
     @property
@@ -68,9 +67,10 @@ class ReplayedStep:
         return self._paths
 
     @property
-    def assumed(self) -> dict[tuple[Work, Value], int]:
-        """Values that the step read from tensors, where and how often: nobody computed them."""
-        return self._replay.assumed
+    def assumed(self) -> dict[tuple[Work | None, str], int]:
+        """Values that the step read from tensors, where and how often, None for where it was built: nobody computed
+        them."""
+        return self._replay.values.assumed
 
     def _record(self, workload: Workload, whose: Whose, prices: Prices, exits: ExitStack) -> None:
         replay, storages = self._replay, self._replay.storages

@@ -6,12 +6,15 @@ Tensors become dtype, shape, strides and device; their values are dropped. Plain
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._pytree import tree_map_only
+
+from .tensors import tensors_in
 
 Form: TypeAlias = tuple[Any, ...]
 """("call", operator, arguments, keywords, whether gradients are recorded), and inside it one tuple per value, headed by
@@ -29,9 +32,9 @@ _PLAIN = {bool: "bool", int: "int", float: "float", str: "str"}
 
 
 def call_form(name: str, args: Any, kwargs: Any, result_of: Callable[[Tensor], Form | None]) -> Form:
-    """The form of a call. `result_of` says of a tensor which call made it, where its content matters to the operator
-    that reads it (see `opaque`), else None."""
-    keywords = tuple([("keyword", key, value_form(value, result_of)) for key, value in kwargs.items()]) if kwargs else ()
+    """The form of a call. `result_of` says of a tensor of bytes which call made it: its content may matter to the
+    operator that reads it, such as the reserve of a recurrent layer. None where that is not known."""
+    keywords = tuple([("keyword", key, value_form(value, result_of)) for key, value in kwargs.items()])
     values = tuple([value_form(value, result_of) for value in args])
     return "call", name, values, keywords, torch.is_grad_enabled()
 
@@ -69,6 +72,21 @@ def layout_of(tensor: Tensor) -> Layout:
     if tensor.layout is not torch.strided or tensor.is_nested:
         return str(tensor.layout), (), ()
     return str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), tensor.stride()
+
+
+def laid_out(result: Any, layouts: Iterable[Layout], known: Callable[[Tensor], object]) -> Any:
+    """A result on fake tensors as real calls of its form give it: strides, dtypes and sizes differ at times. What is
+    `known` was there before, and stays."""
+    wanted = {id(tensor): layout for tensor, layout in zip(tensors_in(result), layouts, strict=False)}
+
+    def as_real(tensor: Tensor) -> Tensor:
+        layout = wanted.get(id(tensor))
+        if layout is None or layout == layout_of(tensor) or known(tensor) is not None:
+            return tensor
+        dtype, shape, strides = layout
+        return tensor.new_empty_strided(shape, strides, dtype=getattr(torch, dtype))
+
+    return tree_map_only(Tensor, as_real, result)
 
 
 def from_json(value: Any) -> Any:

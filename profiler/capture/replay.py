@@ -16,35 +16,32 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 
-from . import values
-from .autograd import NO_SEQUENCE_NUMBER, current_node
+from .autograd import NO_SEQUENCE_NUMBER, current_node, next_sequence_number
 from .followed import Call, Closed, Entry, Followed, Storages, without_overload
-from .forms import Form, Layout, call_form, layout_of
+from .forms import Form, Layout, call_form, laid_out, layout_of
 from .in_place import WRITTEN, InPlace
 from .saving import SavedTensors
 from .tensors import tensors_in
+from .values import UNTOLD, Values
 from .whose import OUTSIDE, Work
 
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
-_ITEM = torch.ops.aten._local_scalar_dense.default
 _DEVICE = torch.ops.prim.device.default
 _LIFT = "aten.lift_fresh.default"
 _LOOKS = ("aten._unsafe_view.default", "aten._local_scalar_dense.default", _LIFT)  # no views, and no work either
 _UNSEEN = ("prim.", "profiler.")  # operators that hold no memory
 _NUMBER_BYTES = 8
 
-Value = bool | int | float
-
 
 class Replay(TorchDispatchMode):
     """The mode that follows storages. It must be the innermost of all, above the fake one.
 
-    Outside of `recording` it only keeps up with what is alive; `whose` says whose work is going on. `layouts` are the results of real calls, by their forms:
-    a replayed call of that form gives results like those, whatever fake tensors make of it.
+    Outside of `recording` it only keeps up with what is alive; `whose` says whose work is going on, and `built` that
+    the workload has been made. `layouts` are the results of real calls, by their forms: a replayed call of that form
+    gives results like those, whatever fake tensors make of it.
     """
 
     supports_higher_order_operators = True
@@ -54,9 +51,9 @@ class Replay(TorchDispatchMode):
         self.log: list[Entry] = []
         self.storages = Storages(self._closed)
         self.in_place = InPlace(self.storages.block_of)
-        self.assumed: dict[tuple[Work, Value], int] = {}  # values that the step read from tensors -> times
+        self.values = Values()
         self.given: list[Followed] = []  # tensors that the step was found to use, and that were there before
-        self.watched = True  # whether values that are assumed now are worth telling
+        self.built = False
         self.whose: Callable[[], Work] = lambda: OUTSIDE
         self._layouts = layouts
         self._recording = False
@@ -65,6 +62,8 @@ class Replay(TorchDispatchMode):
         self._last_call: Call | None = None
         self._pending: tuple[weakref.ref[Tensor], Call] | None = None
         self._keeps_number: set[int] = set()  # autograd nodes that keep a Python number
+        self._wrote_into_view = False  # by the last call
+        self._looks_anew: set[int | None] = set()  # autograd nodes of views that were taken again
         self._saving = SavedTensors(self._mark_saved)
 
     @classmethod
@@ -114,11 +113,14 @@ class Replay(TorchDispatchMode):
         if name in WRITTEN and self.in_place.would_write(name, node, args, self._last_call):
             into, name = self.storages.block_of(args[0]), WRITTEN[name]
         call = self._call(call_form(name, args, kwargs, self._opaque), work, name not in self._views)
-        result = self._laid_out(call.form, self._run(func, name, args, kwargs, work))
+        result = self._run(func, name, args, kwargs, work)
+        if call.form in self._layouts:
+            result = laid_out(result, self._layouts[call.form], self.storages.block_of)
         if into is not None:
             self._sum(into, args, result)
         self._note_results(call, node, args, result)
         if torch.is_grad_enabled():
+            self._note_writing(func, name, args)
             self._pending = next(((weakref.ref(tensor), call) for tensor in tensors_in(result)), None)
         return result
 
@@ -130,7 +132,7 @@ class Replay(TorchDispatchMode):
         return call
 
     def _note_results(self, call: Call, node: Any, args: Any, result: Any) -> None:
-        if node is not None and call.form[1] in self._views and args and _leads_to_copied_slices(node):
+        if call.node in self._looks_anew and call.form[1] in self._views:
             call.results = self._moved(result, call)
         else:
             call.results = self._follow_all(result, call.operator, call)
@@ -156,40 +158,9 @@ class Replay(TorchDispatchMode):
             return func._op_dk(_COMPOSITE, *args, **kwargs)
 
     def _run(self, func: Any, name: str, args: Any, kwargs: dict[str, Any], work: Work) -> Any:
-        """The operator on fake tensors. A value that is asked for is computed where that can be done, else assumed."""
-        try:
-            result = func(*args, **kwargs)
-        except DataDependentOutputException:
-            try:
-                return values.computed(func, args, kwargs)
-            except values.UnknownValueError:
-                if func is not _ITEM:
-                    raise
-            return self._assume(args[0].dtype, work)
-        values.follow(func, name, args, kwargs, result)
-        return result
-
-    def _assume(self, dtype: torch.dtype, work: Work) -> Value:
-        value = _stand_in(dtype)
-        if self.watched:
-            self.assumed[work, value] = self.assumed.get((work, value), 0) + 1
-        return value
-
-    def _laid_out(self, form: Form, result: Any) -> Any:
-        """The result as real calls of this form give it: fake tensors have other strides, dtypes or sizes at times."""
-        layouts = self._layouts.get(form)
-        if layouts is None:
-            return result
-        wanted = {id(tensor): layout for tensor, layout in zip(tensors_in(result), layouts, strict=False)}
-
-        def as_real(tensor: Tensor) -> Tensor:
-            layout = wanted.get(id(tensor))
-            if layout is None or layout == layout_of(tensor) or self.storages.block_of(tensor) is not None:
-                return tensor
-            dtype, shape, strides = layout
-            return tensor.new_empty_strided(shape, strides, dtype=getattr(torch, dtype))
-
-        return tree_map_only(Tensor, as_real, result)
+        # Between building and recording the step reads what it will read again when it is recorded.
+        where = work if self._recording else None if not self.built else UNTOLD
+        return self.values.run(func, name, args, kwargs, where)
 
     # Storages ---------------------------------------------------------------------------------------------------------
 
@@ -209,7 +180,7 @@ class Replay(TorchDispatchMode):
         return block
 
     def _moved(self, view: Tensor, call: Call) -> tuple[Followed | None, ...]:
-        """The gradient of a view that was written into: a real step copies it, a replayed one looks at it anew."""
+        """What a real step copies there (see `_note_writing`)."""
         call.form = ()
         block = Followed(view.untyped_storage().nbytes(), call.work, "aten.new_zeros", call)
         self.storages.replace(view, block)
@@ -290,6 +261,14 @@ class Replay(TorchDispatchMode):
                 self.storages.follow(kept, block)
                 call.kept_numbers.append(block)
 
+    def _note_writing(self, func: Any, name: str, args: Any) -> None:
+        """Once a view has been written into, autograd takes the view again, by itself, for a node of its own: its
+        gradient is copied in a real step, and looked at anew in a replayed one."""
+        if self._wrote_into_view and name in self._views:
+            self._looks_anew.add(next_sequence_number() - 1)
+        written = args[0] if func._schema.is_mutable and args else None
+        self._wrote_into_view = isinstance(written, Tensor) and written._is_view()
+
     def _note_gradient(self, node: Any, args: Any, result: Any) -> None:
         """What autograd's last node for a parameter is given, and what it makes of it, are its gradient."""
         if node._sequence_nr() != NO_SEQUENCE_NUMBER or not isinstance(node.variable, nn.Parameter):
@@ -302,14 +281,3 @@ class Replay(TorchDispatchMode):
 
 def _number(node: Any) -> int | None:
     return None if node is None else node._sequence_nr()
-
-
-def _leads_to_copied_slices(node: Any) -> bool:
-    return any(each is not None and each.name().endswith("CopySlices") for each, _ in node.next_functions)
-
-
-def _stand_in(dtype: torch.dtype) -> Value:
-    """What is assumed of a value that nobody computed."""
-    if dtype is torch.bool:
-        return False
-    return 0.0 if dtype.is_floating_point else 1

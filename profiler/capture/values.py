@@ -7,16 +7,20 @@ and whatever comes from large tensors, are not.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map_only
 
 from .tensors import tensors_in
+from .whose import Work
 
+UNTOLD: Final = "untold"  # where a value is read that is not worth telling
+
+_ITEM = torch.ops.aten._local_scalar_dense.default
 _LARGEST = 1024  # elements
 _ATTRIBUTE = "_torchtally_value"
 _UNKNOWN = ("aten.empty", "aten.new_empty")  # made without a value
@@ -65,6 +69,35 @@ def follow(func: Any, name: str, args: Any, kwargs: Any, result: Any) -> None:
             setattr(tensor, _ATTRIBUTE, values[position])
         elif hasattr(tensor, _ATTRIBUTE):
             delattr(tensor, _ATTRIBUTE)
+
+
+class Values:
+    """Runs operators on fake tensors and keeps up with values. `assumed` has those that were asked for and that nobody
+    computed: where, None for where the workload was built, and what was taken instead -> how often."""
+
+    def __init__(self) -> None:
+        self.assumed: dict[tuple[Work | None, str], int] = {}
+
+    def run(self, func: Any, name: str, args: Any, kwargs: dict[str, Any], where: Work | str | None) -> Any:
+        """The operator's result. A value that is asked for is computed where that can be done, else assumed."""
+        try:
+            result = func(*args, **kwargs)
+        except DataDependentOutputException:
+            try:
+                return computed(func, args, kwargs)
+            except UnknownValueError:
+                if func is not _ITEM:
+                    raise
+            return self._assume(args[0].dtype, where)
+        follow(func, name, args, kwargs, result)
+        return result
+
+    def _assume(self, dtype: torch.dtype, where: Work | str | None) -> bool | int | float:
+        value = False if dtype is torch.bool else 0.0 if dtype.is_floating_point else 1
+        if not isinstance(where, str):
+            key = where, str(value)  # 0.0 and False are equal
+            self.assumed[key] = self.assumed.get(key, 0) + 1
+        return value
 
 
 def _on_cpu(tensor: Tensor) -> bool:

@@ -154,6 +154,21 @@ class InPlaceOnAView(nn.Module):
         return self.head(self.drop(torch.flatten(F.adaptive_avg_pool2d(self.conv(x), 1), 1)))
 
 
+class WrittenInParts(nn.Module):
+    """A view of a view is written into, and what it is a view of is summed, looked at and multiplied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Linear(8, 8), nn.Linear(4, 4)
+        self.bias = nn.Parameter(torch.zeros(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, bias = self.layer(x), self.bias.clone()
+        y[:, 2:].transpose(0, 1).sigmoid_()
+        bias[2:4].zero_()
+        return self.head(y.view(-1, 4)).sum() + F.linear(y, torch.ones(8, 8), bias).sum() + y.sum()
+
+
 class Permuted(nn.Module):
     """A layer norm whose gradient comes in other strides: fake tensors keep those, real ones do not."""
 
@@ -347,6 +362,7 @@ STEPS: dict[str, Build] = {
     "Python's numbers": training(Numbers, 16),
     "indices": training(Indexed, 3),
     "in place on a view": training(InPlaceOnAView, 3, 8, 8),
+    "parts written into": training(WrittenInParts, 8),
     "strides": training(Permuted, 2, 2, 8),
     "clipped, and a loss that is read": clipped,
     "gradient scaler": scaled,

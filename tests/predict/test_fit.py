@@ -26,7 +26,7 @@ def evaluated(batch_size: int = 1) -> Workload:
     return Workload(model=model, step=step)
 
 
-@pytest.mark.parametrize("batch", [1, 2, 3, 7, 16, 100])
+@pytest.mark.parametrize("batch", [1, 2, 7, 100])
 def test_the_largest_batch_is_where_arithmetic_says(batch: int, learner: Learner) -> None:
     peak = 2 * 4 * FEATURES * batch
     assert largest_batch(evaluated, peak, learn=learner) == batch
@@ -36,9 +36,7 @@ def test_the_largest_batch_is_where_arithmetic_says(batch: int, learner: Learner
 
 
 def test_not_even_one(learner: Learner) -> None:
-    with pytest.raises(
-        PredictionError, match=r"not even a batch of one fits: its peak is 8,000 B, and the limit 7,999 B"
-    ):
+    with pytest.raises(PredictionError, match="one fits: its peak is 8,000 B, and the limit 7,999 B"):
         largest_batch(evaluated, 7999, learn=learner)
 
 

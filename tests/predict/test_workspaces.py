@@ -105,12 +105,20 @@ def test_a_broken_cache_is_one_note(content: str, empty_cache: Path) -> None:
     cache_file().parent.mkdir()
     cache_file().write_text(content)
     learner = Learner()
+    assert learner.learn({}) == ({}, {})
+    (note,) = learner.notes
+    assert str(cache_file()) in note and "learnt anew" in note
+
+
+def test_a_broken_cache_is_made_whole(empty_cache: Path) -> None:
+    cache_file().parent.mkdir()
+    cache_file().write_text("{")
+    learner = Learner()
     learnt, why = learner.learn({ADD: 0})
     learner.close()
     assert learnt.keys() == {ADD} and not why
-    (note,) = learner.notes
-    assert str(cache_file()) in note and "learnt anew" in note
-    assert len(json.loads(cache_file().read_text())["calls"]) == 1  # and it is whole again
+    assert len(json.loads(cache_file().read_text())["calls"]) == 1
+    assert not Learner().learn({ADD: 0})[1]
 
 
 def test_a_cache_that_cannot_be_written_is_one_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
