@@ -10,25 +10,20 @@ plain SGD, which keeps nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 
-import torch
-from torch import nn
-
-from ...models.cnn import CNN, CNNConfig, example
 from ...theory.claims.records import Claim
 from ...theory.cnn import cnn
 from ...theory.liveness import Step, step_stream
 from ...theory.optimizers import SGD
 from ...theory.stream import CATEGORIES, Category, Stream
 from ...theory.tensor import TensorSpec
-from ..measure import measure_memory
 from ..verdict import Value
-from ..workload import Workload
 from .rules import Finding
-from .runs import Observed, counted
+from .runs import Observed
+from .steps import StreamOf, Variant
 
 _FORWARD: tuple[Category, ...] = ("activations", "saved")
 _BACKWARD: tuple[Category, ...] = ("activation gradients",)
@@ -42,19 +37,6 @@ _TOGETHER: dict[tuple[str, str], tuple[Category, ...]] = {
     ("memory_bytes", "backward"): (*_BACKWARD, *_GRADIENTS, *_PARAMETERS),
     ("memory_bytes", "training"): (*_FORWARD, *_BACKWARD, *_GRADIENTS, *_PARAMETERS),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """A training step of the CNN: its settings, and how its numbers are kept."""
-
-    config: CNNConfig
-    batch_size: int
-    dtype: str = "float32"
-    autocast: str | None = None
-
-
-StreamOf = Callable[[Variant], Stream]
 
 
 def together(stream: Stream, *categories: Category) -> int:
@@ -78,6 +60,10 @@ def _value(claim: Claim, step: Variant, stream_of: StreamOf) -> Value:
 def _doubled(step: Variant) -> Variant:
     height, width = step.config.resolution
     return replace(step, config=replace(step.config, resolution=(2 * height, 2 * width)))
+
+
+def _checkpointed(step: Variant) -> Variant:
+    return replace(step, config=replace(step.config, checkpoint=True))
 
 
 # Each ratio's two steps.
@@ -106,36 +92,6 @@ def in_theory(step: Variant) -> Stream:
     return step_stream(network, images, Step(optimizer=SGD(), autocast=step.autocast))
 
 
-def in_run(device: str) -> StreamOf:
-    """As the allocator has it."""
-
-    @cache
-    def stream_of(step: Variant) -> Stream:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = CNN(step.config).to(device, getattr(torch, step.dtype))
-        return measure_memory(_workload(model, step, device)).stream
-
-    return stream_of
-
-
-def _workload(model: nn.Module, step: Variant, device: str) -> Workload:
-    images, labels = example(step.config, step.batch_size, device=device)
-    images = images.to(getattr(torch, step.dtype))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    autocast = torch.autocast(device, getattr(torch, step.autocast or "bfloat16"), enabled=step.autocast is not None)
-
-    def one_step() -> None:
-        optimizer.zero_grad()
-        with autocast:
-            logits = model(images)
-            loss = nn.functional.cross_entropy(logits, labels)
-        loss.backward()
-        optimizer.step()
-
-    return Workload(model=model, step=one_step, optimizer=optimizer)
-
-
 # Rules and reasons -------------------------------------------------------------------------------------------------
 
 
@@ -154,7 +110,7 @@ def _stores_both(step: Variant, stream_of: StreamOf) -> Finding:
 def _checkpointing(step: Variant, stream_of: StreamOf) -> Finding:
     """Less memory with each block's activations computed again. What that costs is counted, not allocated."""
     plain = training_bytes(stream_of(step))
-    recomputing = training_bytes(stream_of(replace(step, config=replace(step.config, checkpoint=True))))
+    recomputing = training_bytes(stream_of(_checkpointed(step)))
     return Finding(recomputing < plain, f"{plain:,} B without it and {recomputing:,} B with each block recomputed")
 
 
@@ -177,10 +133,10 @@ _WHY = {
 class MemoryWitness:
     """What theory and the allocator say of claims of memory, on variants of the step that was observed."""
 
-    def __init__(self, observed: Observed, device: str) -> None:
+    def __init__(self, observed: Observed) -> None:
         self._step = Variant(config=observed.config, batch_size=observed.batch_size)
-        self._device = device
-        self._in_run = in_run(device)
+        self._real = observed.steps
+        self._in_run = observed.steps.stream
 
     @staticmethod
     def speaks_of(claim: Claim) -> bool:
@@ -203,8 +159,7 @@ class MemoryWitness:
         return finding, ON_STREAMS[rule](self._step, in_theory).holds
 
     def _with_price(self, finding: Finding) -> Finding:
-        config = replace(self._step.config, checkpoint=True)
-        flops = counted(config, self._step.batch_size, self._device).totals.get("recompute_flops", 0)
+        flops = self._real.recomputed_flops(_checkpointed(self._step))
         return Finding(finding.holds and flops > 0, f"{finding.seen}, which computes {flops:,} FLOPs again")
 
     def why(self, claim: Claim) -> str:

@@ -16,13 +16,15 @@ from ..capture.storage import Storages, held_storages
 from ..ledger import Ledger
 from ..profile import profile
 from ..records import Trace
+from .steps import RealSteps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
     """One configuration, run: our count, the dispatcher's, and what the allocator holds; each from a step of its own.
 
-    `leaves` are the paths of the model's modules that have no children, as the model has them.
+    `steps` runs variants of it, where a claim is of their memory. `leaves` are the paths of the model's modules that
+    have no children, as the model has them.
     """
 
     config: CNNConfig
@@ -32,6 +34,7 @@ class Observed:
     trace: Trace
     storages: Storages
     dispatcher: Mapping[tuple[str, str], int]
+    steps: RealSteps
 
 
 def observe(config: CNNConfig, batch_size: int, device: str = "cpu") -> Observed:
@@ -58,6 +61,7 @@ def observe(config: CNNConfig, batch_size: int, device: str = "cpu") -> Observed
         trace=run.trace,
         storages=storages,
         dispatcher=dispatcher,
+        steps=RealSteps(device),
     )
 
 

@@ -152,7 +152,7 @@ def claim_rows(
     """
     claims = tuple(claims)
     follows = arithmetic_of(claims)
-    witness, memory = RunWitness(observed, device), MemoryWitness(observed, device)
+    witness, memory = RunWitness(observed, device), MemoryWitness(observed)
     in_layers = [row for row in layers if is_failure(row)]
     judged: dict[str, ClaimRow] = {}
 

@@ -1,0 +1,75 @@
+"""Training steps of the CNN's variants, run for real: what the allocator says of their memory. Each is run once,
+however many claims ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ...models.cnn import CNN, CNNConfig, example
+from ...theory.stream import Stream
+from ..measure import measure_memory
+from ..profile import profile
+from ..workload import Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A training step of the CNN: its settings, and how its numbers are kept."""
+
+    config: CNNConfig
+    batch_size: int
+    dtype: str = "float32"
+    autocast: str | None = None
+
+
+StreamOf = Callable[[Variant], Stream]
+
+
+class RealSteps:
+    """Steps on that device, remembered."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._streams: dict[Variant, Stream] = {}
+        self._recomputed: dict[Variant, int] = {}
+
+    def stream(self, step: Variant) -> Stream:
+        """As the allocator has it."""
+        if step not in self._streams:
+            self._streams[step] = measure_memory(_workload(step, self._device)).stream
+        return self._streams[step]
+
+    def recomputed_flops(self, step: Variant) -> int:
+        """FLOPs of what backward runs again."""
+        if step not in self._recomputed:
+            workload = _workload(step, self._device)
+            with profile(workload.model) as run:
+                workload.step()
+            self._recomputed[step] = run.totals.get("recompute_flops", 0)
+        return self._recomputed[step]
+
+
+def _workload(step: Variant, device: str) -> Workload:
+    """With plain SGD, which keeps nothing. Weights are random, apart from the process's own random state."""
+    dtype = getattr(torch, step.dtype)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = CNN(step.config).to(device, dtype)
+    images, labels = example(step.config, step.batch_size, device=device)
+    images = images.to(dtype)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    autocast = torch.autocast(device, getattr(torch, step.autocast or "bfloat16"), enabled=step.autocast is not None)
+
+    def one_step() -> None:
+        optimizer.zero_grad()
+        with autocast:
+            logits = model(images)
+            loss = nn.functional.cross_entropy(logits, labels)
+        loss.backward()
+        optimizer.step()
+
+    return Workload(model=model, step=one_step, optimizer=optimizer)
