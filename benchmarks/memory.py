@@ -35,8 +35,8 @@ from torchtally import Workload
 from torchtally.profiler.capture.tensors import tensors_in
 from torchtally.profiler.capture.whereabouts import reached
 from torchtally.profiler.measure import measure_memory
-from torchtally.profiler.predict import predict
-from torchtally.profiler.workspaces import Learner
+from torchtally.profiler.prediction.predict import predict
+from torchtally.profiler.prediction.workspaces import Learner
 from torchtally.theory.stream import Stream
 
 TRACKER_SECONDS = 60

@@ -28,14 +28,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from results import device_or_exit, write_results
 from timing_models import CLOSED, CNNS, PREDICTED, workload
 
-from torchtally.profiler.forecast import forecast
 from torchtally.profiler.machine import take_machine
 from torchtally.profiler.machine.features import features
 from torchtally.profiler.machine.record import from_json, to_json
 from torchtally.profiler.measure import measure_time
 from torchtally.profiler.profile import profile
-from torchtally.profiler.roofed import roof_rows
 from torchtally.profiler.run import Run
+from torchtally.profiler.seconds.forecast import forecast
+from torchtally.profiler.seconds.roofed import roof_rows
 
 # Read by glibc when a process begins. Else it returns the heap's end to the system now and then, and a step that gets
 # it back pays a fault a page: often more than its arithmetic, and differently in each process.

@@ -25,7 +25,7 @@ from .records import (
     SavedFacts,
     Trace,
 )
-from .timing import Timing
+from .seconds.timing import Timing
 
 Shape = tuple[int, ...]
 

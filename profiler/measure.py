@@ -20,7 +20,7 @@ from .memory import Memory
 from .pricing import PRICES, Prices
 from .profile import profile
 from .run import Run
-from .timing import Timing
+from .seconds.timing import Timing
 from .workload import Build, Workload
 
 REPEATS = 5

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .contract import Contract
+    from .contracts.contract import Contract
 
 FOLDER = ".cost"
 """`test_model.py` has its baselines in `test_model.cost/`."""
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def cost(request: pytest.FixtureRequest) -> Contract:
     """Hold a model's exact costs against a baseline beside the test: `cost.check(model, *args, **kwargs)`."""
-    from .contract import Contract
+    from .contracts.contract import Contract
 
     item = request.node
     contract = Contract(
@@ -56,7 +56,7 @@ def cost(request: pytest.FixtureRequest) -> Contract:
 
 def _bounds(item: pytest.Item) -> Any:
     """Of all marks; the one nearest to the test wins."""
-    from .budget import bounds
+    from .contracts.budget import bounds
     from .errors import UsageError
 
     budget: dict[str, object] = {}

@@ -13,9 +13,9 @@ from .ledger import Coverage, Ledger, build
 from .memory import Memory
 from .pricing import PRICES, Prices
 from .records import Trace
-from .roofed import RoofRow, roof_rows
-from .timed import with_seconds
-from .timing import Timing
+from .seconds.roofed import RoofRow, roof_rows
+from .seconds.timed import with_seconds
+from .seconds.timing import Timing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -63,7 +63,7 @@ READS_MODELS = (*COMMANDS, "profiler/audit/", "profiler/workload.py")
 FORMATS = (*COMMANDS, "profiler/report/")
 WORDS = ("tensor", "phase", "stream")
 FACTS = ("records", "ledger", "pricing", "formulas", "errors", "run", "memory", "diff")
-WITHOUT_TORCH = (*FACTS, "baseline", "budget", "contract", "pytest_plugin", "commands")
+WITHOUT_TORCH = (*FACTS, "contracts", "pytest_plugin", "commands")
 
 
 def breaches(path: str, source: str) -> list[str]:
@@ -141,7 +141,7 @@ def test_the_arrows(path: str) -> None:
         ("profiler/compare.py", "from rich.table import Table", "only report formats"),
         ("profiler/compare.py", "class C:\n    from .report import terminal", "nothing below report"),
         ("profiler/report/frame.py", "import click", "command line"),
-        ("profiler/contract.py", "import pytest", "only the plugin"),
+        ("profiler/contracts/contract.py", "import pytest", "only the plugin"),
         ("profiler/records.py", "from torch import Tensor", "without torch"),
         ("profiler/commands/profile.py", "import torch", "without torch"),
     ],

@@ -46,8 +46,8 @@ def predict(
       torchtally predict my_package.model:build --largest-batch "8 GiB"
     """
     from ..amounts import in_bytes
-    from ..fit import largest_batch as find_largest
-    from ..predict import predict as foresee
+    from ..prediction.fit import largest_batch as find_largest
+    from ..prediction.predict import predict as foresee
     from ..report.memory import memory_view
     from ..report.terminal import show, text
     from ..report.words import setting

@@ -10,7 +10,7 @@ from typing import Any
 from ...theory.tensor import TensorSpec
 from ..pricing import PRICES, Prices
 from ..records import Signature
-from ..traffic import moved
+from ..seconds.traffic import moved
 
 _CONVOLUTIONS = ("aten.convolution", "aten.convolution_backward")
 

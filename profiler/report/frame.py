@@ -14,8 +14,8 @@ from ..ledger import COLUMNS as ROW_COLUMNS
 from ..ledger import Ledger, Row
 from ..memory import Memory
 from ..rollup import including_children
-from ..roofed import ROOF_COLUMNS, RoofRow
-from ..timing import Timing
+from ..seconds.roofed import ROOF_COLUMNS, RoofRow
+from ..seconds.timing import Timing
 
 _KINDS = {"int | None": "Int64", "float | None": "Float64"}
 _NULLABLE = {entry.name: _KINDS[str(entry.type)] for entry in dataclasses.fields(Row) if str(entry.type) in _KINDS}

@@ -30,7 +30,7 @@ from ..records import (
     Trace,
 )
 from ..run import Run
-from ..timing import Place, Timing
+from ..seconds.timing import Place, Timing
 from .checked import LARGEST, At, type_hints
 from .run_schema import COLUMNS, KIND, MEMORY, SCHEMA, SECTIONS, TIMING, layer_kinds
 

@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..memory import Memory
 from ..pricing import PRICES, Prices
 from ..records import Argument, ParameterFacts, Phase, Signature, Trace
-from ..timing import Timing
+from ..seconds.timing import Timing
 from .run_schema import COLUMNS, KIND, SCHEMA
 
 Key = TypeVar("Key", bound=Hashable)

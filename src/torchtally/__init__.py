@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from .profiler.compare import Comparison
     from .profiler.count import count
     from .profiler.errors import TallyError
-    from .profiler.fit import fits, largest_batch
+    from .profiler.prediction.fit import fits, largest_batch
     from .profiler.formulas import Price
     from .profiler.machine import Machine, calibrate, machine
     from .profiler.measure import measure
-    from .profiler.predict import predict
+    from .profiler.prediction.predict import predict
     from .profiler.pricing import PRICES
     from .profiler.profile import Profile, profile
     from .profiler.records import Signature
     from .profiler.report.run_reader import from_json
     from .profiler.run import Run
     from .profiler.workload import Workload
-    from .profiler.workspaces import Learner
+    from .profiler.prediction.workspaces import Learner
 
 _HOMES = {
     "Audit": ".profiler.audit",
     "Comparison": ".profiler.compare",
-    "Learner": ".profiler.workspaces",
+    "Learner": ".profiler.prediction.workspaces",
     "Machine": ".profiler.machine",
     "PRICES": ".profiler.pricing",
     "Price": ".profiler.formulas",
@@ -45,12 +45,12 @@ _HOMES = {
     "Workload": ".profiler.workload",
     "calibrate": ".profiler.machine",
     "count": ".profiler.count",
-    "fits": ".profiler.fit",
+    "fits": ".profiler.prediction.fit",
     "from_json": ".profiler.report.run_reader",
-    "largest_batch": ".profiler.fit",
+    "largest_batch": ".profiler.prediction.fit",
     "machine": ".profiler.machine",
     "measure": ".profiler.measure",
-    "predict": ".profiler.predict",
+    "predict": ".profiler.prediction.predict",
     "Profile": ".profiler.profile",
     "TallyError": ".profiler.errors",
     "audit": ".profiler.audit",

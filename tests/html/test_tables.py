@@ -8,7 +8,7 @@ from torchtally.profiler.compare import ComparisonRow
 from torchtally.profiler.ledger import Coverage, Ledger, Row
 from torchtally.profiler.report.html.roofline import roofline_view
 from torchtally.profiler.report.html.tables import comparison_table, environment_table, ledger_table
-from torchtally.profiler.roofed import RoofRow
+from torchtally.profiler.seconds.roofed import RoofRow
 from torchtally.profiler.verdict import Verdict
 from torchtally.theory.roofline import Ceilings
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from torchtally import Learner, Workload, fits, largest_batch
 from torchtally.profiler.errors import PredictionError, UsageError
-from torchtally.profiler.fit import _largest
 from torchtally.profiler.memory import Memory
+from torchtally.profiler.prediction.fit import _largest
 from torchtally.theory.stream import Block, Stream
 
 FEATURES = 1000

@@ -8,9 +8,9 @@ import pytest
 
 from torchtally.profiler.capture.entries import Entry, Moment, Request, Span
 from torchtally.profiler.capture.followed import Call, Closed, Followed
-from torchtally.profiler.inside import Inside
-from torchtally.profiler.isolated import read_account
-from torchtally.profiler.merging import Merged
+from torchtally.profiler.prediction.inside import Inside
+from torchtally.profiler.prediction.isolated import read_account
+from torchtally.profiler.prediction.merging import Merged
 
 WORK: Any = (0, "forward")
 FORM: Any = ("call", "aten.some.default", (), (), True)

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from torchtally import Learner, predict
-from torchtally.profiler.inside import Inside
-from torchtally.profiler.workspaces import cache_file
+from torchtally.profiler.prediction.inside import Inside
+from torchtally.profiler.prediction.workspaces import cache_file
 
 from .steps import cnn
 

@@ -13,7 +13,7 @@ import torchtally
 
 @pytest.fixture(scope="session", autouse=True)
 def warm() -> None:
-    for name in ("baseline", "budget", "contract", "report.checked", "report.files"):
+    for name in ("contracts.baseline", "contracts.budget", "contracts.contract", "report.checked", "report.files"):
         import_module(f"torchtally.profiler.{name}")
     torchtally.count(nn.Linear(1, 1), torch.zeros(1, 1))
 

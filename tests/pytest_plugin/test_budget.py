@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import torchtally
-from torchtally.profiler.budget import KINDS, bounds, excesses
+from torchtally.profiler.contracts.budget import KINDS, bounds, excesses
 from torchtally.profiler.errors import UsageError
 
 from .projects import BACKWARD, FORWARD, PARAMETERS, SAVED, SIMPLE, N, failed, passed, project, run

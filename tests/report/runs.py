@@ -8,7 +8,7 @@ from torch import nn
 import torchtally
 from torchtally.profiler.memory import Memory
 from torchtally.profiler.run import Run
-from torchtally.profiler.timing import Timing
+from torchtally.profiler.seconds.timing import Timing
 from torchtally.theory.phase import GAPS
 from torchtally.theory.stream import Block, Event, Stream
 

@@ -20,7 +20,7 @@ from torchtally.profiler.memory import Memory
 from torchtally.profiler.report.checked import type_hints
 from torchtally.profiler.report.run_schema import COLUMNS, MEMORY, SECTIONS, TIMING, layer_kinds
 from torchtally.profiler.run import Run
-from torchtally.profiler.timing import Timing
+from torchtally.profiler.seconds.timing import Timing
 from torchtally.theory.layer import Layer
 from torchtally.theory.stream import Block, Event
 

@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 import torchtally
-from torchtally.profiler.forecast import forecast
 from torchtally.profiler.machine.curves import Sample
 from torchtally.profiler.machine.features import Features
 from torchtally.profiler.machine.record import Machine
-from torchtally.profiler.predict import predict
-from torchtally.profiler.roofed import failures, roof_rows
+from torchtally.profiler.prediction.predict import predict
 from torchtally.profiler.run import Run
-from torchtally.profiler.timing import Timing
+from torchtally.profiler.seconds.forecast import forecast
+from torchtally.profiler.seconds.roofed import failures, roof_rows
+from torchtally.profiler.seconds.timing import Timing
 from torchtally.theory.roofline import Ceilings
 
 N, IN, OUT = 4, 8, 16

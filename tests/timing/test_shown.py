@@ -10,7 +10,7 @@ import torchtally
 from torchtally.profiler.errors import RunStateError
 from torchtally.profiler.report.units import seconds_text, share_text
 from torchtally.profiler.run import Run
-from torchtally.profiler.timing import Place, Timing
+from torchtally.profiler.seconds.timing import Place, Timing
 
 MILLISECOND = 1_000_000  # nanoseconds
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from torchtally.profiler.ledger import Coverage, Ledger, Row
-from torchtally.profiler.timed import with_seconds
-from torchtally.profiler.timing import Place, Sample, Timing
+from torchtally.profiler.seconds.timed import with_seconds
+from torchtally.profiler.seconds.timing import Place, Sample, Timing
 
 SECOND = 1_000_000_000  # nanoseconds
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from torchtally.profiler.records import Argument, Signature
-from torchtally.profiler.traffic import moved
+from torchtally.profiler.seconds.traffic import moved
 from torchtally.theory.tensor import TensorSpec
 
 

@@ -9,9 +9,9 @@ from ....theory.roofline import Ceilings
 from ...compare import Comparison, ComparisonRow
 from ...ledger import Ledger
 from ...memory import Memory
-from ...roofed import RoofRow
 from ...run import Run
-from ...timing import Timing
+from ...seconds.roofed import RoofRow
+from ...seconds.timing import Timing
 from ...verdict import Verdict
 from ..audit import conclusion
 from ..remarks import remarks

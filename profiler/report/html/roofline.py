@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ....theory.roofline import Ceilings
-from ...roofed import RoofRow
+from ...seconds.roofed import RoofRow
 from .columns import Json, figures, table, words
 
 

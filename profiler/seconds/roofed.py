@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from ..theory.roofline import Bound, Ceilings, Roof, Work, roof
-from .ledger import Ledger
-from .pricing import PRICES, Prices
-from .records import OperatorFacts, Phase, Trace
+from ...theory.roofline import Bound, Ceilings, Roof, Work, roof
+from ..ledger import Ledger
+from ..pricing import PRICES, Prices
+from ..records import OperatorFacts, Phase, Trace
 from .traffic import moved
 
 ALLOWED = 1.0  # of the roof: what is above is a failure of theory or calibration

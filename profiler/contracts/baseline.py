@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import FileFormatError, UsageError
-from .ledger import Row
-from .records import Trace
-from .run import Run
+from ..errors import FileFormatError, UsageError
+from ..ledger import Row
+from ..records import Trace
+from ..run import Run
 
 if TYPE_CHECKING:
-    from .report.checked import At
+    from ..report.checked import At
 
 SCHEMA = 1
 
@@ -141,7 +141,7 @@ def _text(value: Figure | None) -> str:
 
 def write(path: Path, checks: Sequence[Check]) -> bool:
     """Whether the file had to change. Raises UsageError where it cannot be written."""
-    from .report.files import write_atomically
+    from ..report.files import write_atomically
 
     text = HEADER + f"schema = {SCHEMA}\n" + "".join(map(_section, checks))
     if path.is_file() and path.read_bytes() == text.encode():
@@ -188,7 +188,7 @@ def read(path: Path) -> tuple[Check, ...]:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{path.name}: no baseline: {str(error) or 'nested too deeply'}") from error
-    from .report.checked import At
+    from ..report.checked import At
 
     at = At(path.name)
     if (schema := at["schema"].integer(content.get("schema"), 1)) > SCHEMA:

@@ -15,15 +15,15 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.optim import optimizer
 from torch.utils import _foreach_utils
 
-from .capture.followed import Entry, Followed
-from .capture.forms import Form, Layout
-from .capture.holding import Held, held_by_name
-from .capture.replay import Replay
-from .capture.whose import Whose, Work
-from .errors import UsageError
-from .pricing import Prices
-from .profile import Profile, profile
-from .workload import Build, Workload
+from ..capture.followed import Entry, Followed
+from ..capture.forms import Form, Layout
+from ..capture.holding import Held, held_by_name
+from ..capture.replay import Replay
+from ..capture.whose import Whose, Work
+from ..errors import UsageError
+from ..pricing import Prices
+from ..profile import Profile, profile
+from ..workload import Build, Workload
 
 
 class ReplayedStep:

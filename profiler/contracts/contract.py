@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import TallyError
+from ..errors import TallyError
 
 if TYPE_CHECKING:
+    from ..run import Run
     from .baseline import Check
     from .budget import Bound
-    from .run import Run
 
 _MOST_LINES = 30
 
@@ -45,9 +45,9 @@ class Contract:
         ContractError for what differs or is over its budget, and where there is no baseline yet.
         """
         __tracebackhide__ = True
+        from ..count import count
         from .baseline import check_of
         from .budget import excesses
-        from .count import count
 
         run = count(model, *args, **kwargs)
         self._done.append(check_of(run))

@@ -8,7 +8,7 @@ from functools import cached_property
 from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
 
-from ..theory.phase import GAPS, Gap, Phase
+from ...theory.phase import GAPS, Gap, Phase
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +130,7 @@ class Timing:
     def frame(self) -> pd.DataFrame:
         """A row per place: `path`, `phase` (or gap), `seconds` and `share`, which add up to the observed step and to 1;
         `median` and `spread` over all samples."""
-        from .report.frame import timing_frame
+        from ..report.frame import timing_frame
 
         return timing_frame(self)
 

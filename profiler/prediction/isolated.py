@@ -1,7 +1,8 @@
 """Calls operators one by one under the allocator's account: what each asks for and gives back inside.
 
-Run as `python -m torchtally.profiler.isolated`, in a process of its own that may crash without harm. The first line of
-its input has the settings, each further one the form of a call, as JSON; each call is answered by one line.
+Run as `python -m torchtally.profiler.prediction.isolated`, in a process of its own that may crash without harm. The
+first line of its input has the settings, each further one the form of a call, as JSON; each call is answered by one
+line.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from typing import Any, TextIO
 import torch
 from torch import Tensor
 
-from .capture.allocator import Range, account
-from .capture.entries import Entry, Moment, Request
-from .capture.forms import Form, from_json, layout_of
-from .capture.tensors import tensors_in
+from ..capture.allocator import Range, account
+from ..capture.entries import Entry, Moment, Request
+from ..capture.forms import Form, from_json, layout_of
+from ..capture.tensors import tensors_in
 from .inside import Inside
 
 _CALL = "torchtally.call"

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from .amounts import BYTES, DECIMAL, FLOPS, amount
-from .errors import UsageError
-from .ledger import Row
-from .run import Run
+from ..amounts import BYTES, DECIMAL, FLOPS, amount
+from ..errors import UsageError
+from ..ledger import Row
+from ..run import Run
 
 
 @dataclass(frozen=True, slots=True)

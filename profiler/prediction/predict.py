@@ -19,19 +19,19 @@ from torch._subclasses.fake_tensor import (
     UnsupportedOperatorException,
 )
 
-from .capture.followed import Call, without_overload
-from .capture.forms import Form, Layout
-from .errors import PredictionError
-from .forecast import forecast
-from .formulas import Formula
+from ..capture.followed import Call, without_overload
+from ..capture.forms import Form, Layout
+from ..errors import PredictionError
+from ..formulas import Formula
+from ..machine.record import Machine
+from ..memory import Memory
+from ..pricing import PRICES, Prices
+from ..run import Run
+from ..seconds.forecast import forecast
+from ..workload import Build
 from .inside import Inside
-from .machine.record import Machine
-from .memory import Memory
 from .merging import Merged
-from .pricing import PRICES, Prices
 from .replaying import ReplayedStep
-from .run import Run
-from .workload import Build
 from .workspaces import Learner
 
 _REPLAYS = 4  # at most; each corrects what follows from the one before

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .amounts import in_bytes
-from .errors import PredictionError
-from .memory import Memory
+from ..amounts import in_bytes
+from ..errors import PredictionError
+from ..memory import Memory
+from ..workload import Build
 from .predict import predict
-from .workload import Build
 from .workspaces import Learner
 
 _LARGEST = 2**20  # a batch beyond which nobody looks

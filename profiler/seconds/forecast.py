@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from .machine.features import Features, features
-from .machine.record import Machine
-from .pricing import PRICES, Prices
-from .records import Trace
+from ..machine.features import Features, features
+from ..machine.record import Machine
+from ..pricing import PRICES, Prices
+from ..records import Trace
 from .timing import Place, Timing
 
 _NANOSECONDS = 1e9

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..theory.phase import Phase
-from ..theory.stream import Block, Category, Event, Stream
-from .capture.followed import Call, Closed, Entry, Followed
-from .capture.forms import Form
-from .capture.whose import Work
+from ...theory.phase import Phase
+from ...theory.stream import Block, Category, Event, Stream
+from ..capture.followed import Call, Closed, Entry, Followed
+from ..capture.forms import Form
+from ..capture.whose import Work
 from .inside import Inside
 
 Names = Mapping[Followed, tuple[Category, str]]

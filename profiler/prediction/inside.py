@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .capture.forms import Layout, from_json
+from ..capture.forms import Layout, from_json
 
 
 @dataclass(frozen=True, slots=True)

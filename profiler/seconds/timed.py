@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .ledger import Ledger, Row
-from .records import PHASES
+from ..ledger import Ledger, Row
+from ..records import PHASES
 from .timing import Timing
 
 

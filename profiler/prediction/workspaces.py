@@ -22,9 +22,9 @@ from typing import Any
 
 import torch
 
-from .capture.forms import Form, can_be_repeated, from_json
-from .environment import environment
-from .errors import UsageError
+from ..capture.forms import Form, can_be_repeated, from_json
+from ..environment import environment
+from ..errors import UsageError
 from .inside import Inside
 
 _PACKAGE = __name__.rpartition(".")[0]
@@ -102,7 +102,7 @@ class Learner:
         return self._known
 
     def _remember(self, learnt: Mapping[Form, Inside]) -> None:
-        from .report.files import write_atomically
+        from ..report.files import write_atomically
 
         path = cache_file()
         others: dict[Form, Inside] = {}

@@ -11,8 +11,8 @@ from fractions import Fraction
 from math import prod
 from typing import Any
 
-from ..theory.tensor import TensorSpec
-from .records import Signature
+from ...theory.tensor import TensorSpec
+from ..records import Signature
 
 # The first operand is where the result goes, and is not read.
 _OVERWRITTEN = frozenset(

@@ -1,0 +1,1 @@
+"""Exact costs and budgets, held in a test."""

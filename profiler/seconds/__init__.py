@@ -1,0 +1,1 @@
+"""Seconds: what was timed, what roofs there are over it, and what is forecast."""
