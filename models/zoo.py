@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,14 +24,6 @@ _TORCHVISION = "torchvision"
 
 class TargetError(ValueError):
     """A name that leads to no model. The message says which part of it, and what there is instead."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """A model and the arguments of one call of it."""
-
-    model: nn.Module
-    inputs: tuple[Any, ...]
 
 
 def split(target: str) -> tuple[str, str]:

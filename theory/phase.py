@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 Phase = Literal["forward", "loss", "backward", "accumulation", "optimizer", "recompute", "outside"]
 """What the step was doing.
@@ -17,15 +17,7 @@ recompute     a module's forward called inside backward (activation checkpointin
 outside       anything else: data preparation, `zero_grad`, metrics
 """
 
-PHASES: tuple[Phase, ...] = (
-    "forward",
-    "loss",
-    "backward",
-    "accumulation",
-    "optimizer",
-    "recompute",
-    "outside",
-)
+PHASES: tuple[Phase, ...] = get_args(Phase)
 
 Gap = Literal["python", "autograd", "idle"]
 """Time of a step in which no phase's work was being done.
@@ -35,4 +27,4 @@ autograd  between two nodes of backward, with nothing else in between
 idle      of a device: no kernel was running
 """
 
-GAPS: tuple[Gap, ...] = ("python", "autograd", "idle")
+GAPS: tuple[Gap, ...] = get_args(Gap)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Literal
+from typing import Literal, get_args
 
 from .phase import Phase
 
@@ -45,19 +45,7 @@ workspace             opened and closed inside one operator: scratch memory, whi
 unattributed          seen, and not explained
 """
 
-CATEGORIES: tuple[Category, ...] = (
-    "parameters",
-    "buffers",
-    "input",
-    "activations",
-    "saved",
-    "activation gradients",
-    "parameter gradients",
-    "optimizer state",
-    "temporaries",
-    "workspace",
-    "unattributed",
-)
+CATEGORIES: tuple[Category, ...] = get_args(Category)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ not even when it is returned.
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,6 +18,7 @@ from torch.autograd import profiler as torch_profiler
 from ..errors import RunStateError
 from . import cuda
 from .entries import NO_NUMBER, Entry, Kernel, Moment, Request, Span
+from .garbage import no_garbage_collection
 
 # Opens a range of that name in the account. Cheap, and nothing where no account is being kept.
 Range = torch._C._profiler._RecordFunctionFast
@@ -70,7 +70,7 @@ class Account:
             self._profile.__exit__(None, None, None)
         results: Any = self._profile.kineto_results
         tree = _Tree(self._device, operators=self._operators)
-        with _no_garbage_collection():
+        with no_garbage_collection():  # of many objects that all stay it would find none, again and again
             timed = [entry for root in results.experimental_event_tree() for entry in tree.entries(root)]
             timed.sort(key=lambda entry: entry[0])  # threads run side by side; within one, the order stays
             self._entries = tuple([entry for _, entry in timed])
@@ -164,18 +164,6 @@ class _Tree:
         if self._device != "cpu":
             self.launchers[event.correlation_id] = span
         return span
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """For a while in which many objects are made that all stay: Python would look through them again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @contextmanager

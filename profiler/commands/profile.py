@@ -22,7 +22,7 @@ _VIEW = ("depth", "sort", "columns", "units", "inclusive")
 
 @click.command()
 @targeted
-@click.option("--measure", is_flag=True, help="Memory and seconds too: the step is taken some twenty times.")
+@click.option("--measure", is_flag=True, help="Memory and seconds too: the step is taken some fifteen times.")
 @shown
 @written
 def profile(

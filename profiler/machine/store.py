@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import platform
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..cache import cache_path, processor
 from ..environment import environment
 from ..errors import MachineError
 from .record import FORMAT, Machine, from_json, to_json
@@ -19,7 +16,7 @@ from .record import FORMAT, Machine, from_json, to_json
 
 def this_machine(device: str = "cpu") -> dict[str, Any]:
     """All that could change how fast it is, as far as it can be told."""
-    facts = {"format": FORMAT, **environment(device), "processor": _processor()}
+    facts = {"format": FORMAT, **environment(device), "processor": processor()}
     if device == "cpu":
         facts["mkldnn"] = torch.backends.mkldnn.enabled
     return facts
@@ -27,9 +24,7 @@ def this_machine(device: str = "cpu") -> dict[str, Any]:
 
 def path_of(about: dict[str, Any]) -> Path:
     """Where the calibration of that machine is kept."""
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "torchtally" / f"machine-{digest}.json"
+    return cache_path("machine", about)
 
 
 def load(about: dict[str, Any]) -> Machine:
@@ -58,11 +53,3 @@ def save(machine: Machine) -> Path:
     except (OSError, ValueError) as error:
         raise MachineError(f"the calibration could not be kept: {error}") from error
     return path
-
-
-def _processor() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()

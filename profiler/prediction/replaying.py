@@ -17,6 +17,7 @@ from torch.utils import _foreach_utils
 
 from ..capture.followed import Entry, Followed
 from ..capture.forms import Form, Layout
+from ..capture.garbage import no_garbage_collection
 from ..capture.holding import Held, held_by_name
 from ..capture.replay import Replay
 from ..capture.whose import Whose, Work
@@ -74,7 +75,8 @@ class ReplayedStep:
 
     def _record(self, workload: Workload, whose: Whose, prices: Prices, exits: ExitStack) -> None:
         replay, storages = self._replay, self._replay.storages
-        exits.enter_context(_no_garbage_collection())
+        gc.collect()  # what garbage still holds would be given back at some moment or other
+        exits.enter_context(no_garbage_collection())
         self.before = storages.alive()
         optimizers = [] if workload.optimizer is None else [workload.optimizer]
         held = held_by_name(storages, workload.model, optimizers, workload.step)
@@ -177,16 +179,3 @@ def _copied(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
         memo[id(tensor)] = new
     copied: Tensor = memo[id(tensor)]
     return copied
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """What garbage still holds would be given back at some moment or other."""
-    gc.collect()
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

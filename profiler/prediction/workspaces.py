@@ -5,10 +5,8 @@ What was learnt is kept in a file per machine and library version, so that it is
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import platform
 import queue
 import subprocess
 import sys
@@ -22,6 +20,7 @@ from typing import Any
 
 import torch
 
+from ..cache import cache_path, processor
 from ..capture.forms import Form, can_be_repeated, from_json
 from ..environment import environment
 from ..errors import UsageError
@@ -118,9 +117,7 @@ class Learner:
 
 def cache_file() -> Path:
     """Where calls are remembered, for this machine, these libraries and these settings."""
-    digest = hashlib.sha256(json.dumps(_about(), sort_keys=True).encode()).hexdigest()[:16]
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "torchtally" / f"workspaces-{digest}.json"
+    return cache_path("workspaces", _about())
 
 
 def _read(path: Path) -> dict[Form, Inside]:
@@ -133,7 +130,7 @@ def _read(path: Path) -> dict[Form, Inside]:
 def _about() -> dict[str, Any]:
     """All that could change what happens inside an operator."""
     facts = {name: value for name, value in environment().items() if name not in ("python", "device")}
-    return {"format": 3, **facts, **_settings(), "processor": _processor()}
+    return {"format": 3, **facts, **_settings(), "processor": processor()}
 
 
 def _settings() -> dict[str, Any]:
@@ -142,14 +139,6 @@ def _settings() -> dict[str, Any]:
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "mkldnn": torch.backends.mkldnn.enabled,
     }
-
-
-def _processor() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def _quarter_of_free_memory() -> int:
@@ -163,8 +152,7 @@ class _Worker:
     """The other process, and a thread that reads what it says."""
 
     def __init__(self) -> None:
-        root = str(Path(__file__).resolve().parent)
-        paths = [path for path in (*sys.path, os.environ.get("PYTHONPATH", "")) if path and path != root]
+        paths = [path for path in (*sys.path, os.environ.get("PYTHONPATH", "")) if path]
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"{_PACKAGE}.isolated"],
             stdin=subprocess.PIPE,

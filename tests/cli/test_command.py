@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -48,29 +49,7 @@ def command(*arguments: str | Path, **environment: str) -> subprocess.CompletedP
     )
 
 
-class Done:
-    """What `main()` did in this process."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status, self.out, self.err = status, out, err
-
-
-@pytest.fixture
-def main(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """`main()` with arguments, in this process: quicker than the installed command."""
-    for name in ("FORCE_COLOR", "COLUMNS", "NO_COLOR"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run(*arguments: str | Path) -> Done:
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return Done(int(ended.value.code or 0), captured.out, captured.err)
-
-    return run
-
-
-def refused(done: Done, words: str) -> None:
+def refused(done: Any, words: str) -> None:
     assert done.status == 2
     assert done.out == ""
     (line,) = done.err.splitlines()
@@ -108,45 +87,49 @@ BAD = [
 @pytest.mark.parametrize(
     ("arguments", "words"), BAD, ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
 )
-def test_bad_arguments(main: Any, arguments: tuple[str, ...], words: str) -> None:
-    refused(main("audit", *arguments), words)
+def test_bad_arguments(cli_main: Any, arguments: tuple[str, ...], words: str) -> None:
+    refused(cli_main("audit", *arguments), words)
 
 
-def test_sizes_beyond_memory(main: Any) -> None:
-    refused(main("audit", "--batch-size", "2000000000", "--image-size", "2000000000"), "out of memory; try a smaller")
+def test_sizes_beyond_memory(cli_main: Any) -> None:
+    refused(
+        cli_main("audit", "--batch-size", "2000000000", "--image-size", "2000000000"), "out of memory; try a smaller"
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"), [(("nonsense",), "'nonsense'"), ((), "Missing command"), (("-x",), "-x")]
 )
-def test_unknown_commands(main: Any, arguments: tuple[str, ...], words: str) -> None:
-    refused(main(*arguments), f"{words}.*see torchtally --help")
+def test_unknown_commands(cli_main: Any, arguments: tuple[str, ...], words: str) -> None:
+    refused(cli_main(*arguments), f"{words}.*see torchtally --help")
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv"])
-def test_output_that_cannot_be_written(main: Any, tmp_path: Path, option: str) -> None:
-    refused(main(*TINY, option, tmp_path), "it is a folder")
-    refused(main(*TINY, option, tmp_path / "missing" / "x.json"), "there is no folder .*missing")
-    refused(main(*TINY, option, ""), "cannot write")
+def test_output_that_cannot_be_written(cli_main: Any, tmp_path: Path, option: str) -> None:
+    refused(cli_main(*TINY, option, tmp_path), "it is a folder")
+    refused(cli_main(*TINY, option, tmp_path / "missing" / "x.json"), "there is no folder .*missing")
+    refused(cli_main(*TINY, option, ""), "cannot write")
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_output_without_permission(main: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool) -> None:
+def test_output_without_permission(
+    cli_main: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool
+) -> None:
     """Tests may run as root, to whom everything is permitted: the answer is simulated."""
     target = tmp_path / "x.json"
     if exists:
         target.write_text("old")
     locked = target if exists else tmp_path
     monkeypatch.setattr(files.os, "access", lambda path, mode: Path(path) != locked)
-    refused(main(*TINY, "--json", target), "cannot write .*x.json: permission denied")
+    refused(cli_main(*TINY, "--json", target), "cannot write .*x.json: permission denied")
 
 
-def test_refused_before_any_work(main: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_before_any_work(cli_main: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchtally.profiler.audit.walkthrough.audit", lambda **_: pytest.fail("audited first"))
-    refused(main("audit", "--json", tmp_path), "it is a folder")
+    refused(cli_main("audit", "--json", tmp_path), "it is a folder")
 
 
-def test_the_disk_fills_up(main: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_disk_fills_up(cli_main: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure while writing leaves the old file, and nothing beside it."""
     target = tmp_path / "audit.json"
     target.write_text("old")
@@ -155,7 +138,7 @@ def test_the_disk_fills_up(main: Any, tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, "replace", full)
-    done = main(*TINY, "--json", target)
+    done = cli_main(*TINY, "--json", target)
     refused(done, "cannot write .*audit.json: No space left on device")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
@@ -164,15 +147,15 @@ def test_the_disk_fills_up(main: Any, tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("arguments", [("audit", "--device", "nope"), ("audit", "--batch-size", "0"), ("nonsense",)])
 def test_the_installed_command_refuses_alike(arguments: tuple[str, ...]) -> None:
     done = command(*arguments)
-    refused(Done(done.returncode, done.stdout, done.stderr), arguments[-1])
+    refused(SimpleNamespace(status=done.returncode, out=done.stdout, err=done.stderr), arguments[-1])
 
 
-def test_an_interrupt_is_one_line(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_is_one_line(cli_main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(**_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("torchtally.profiler.audit.walkthrough.audit", interrupted)
-    done = main(*TINY)
+    done = cli_main(*TINY)
     assert (done.status, done.err.strip(), done.out) == (130, "torchtally: interrupted", "")
 
 
@@ -185,26 +168,26 @@ def test_a_defect_of_our_own_is_not_called_bad_input(monkeypatch: pytest.MonkeyP
         cli.main(list(TINY))
 
 
-def test_running_out_of_memory_is_one_line(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_memory_is_one_line(cli_main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def starved(**_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 5 GiB\nand much more")
 
     monkeypatch.setattr("torchtally.profiler.audit.walkthrough.audit", starved)
-    refused(main(*TINY), "out of memory; try a smaller --batch-size.*5 GiB$")
+    refused(cli_main(*TINY), "out of memory; try a smaller --batch-size.*5 GiB$")
 
 
 # Help -----------------------------------------------------------------------------------------------------------------
 
 
-def test_version(main: Any) -> None:
-    done = main("--version")
+def test_version(cli_main: Any) -> None:
+    done = cli_main("--version")
     assert (done.status, done.err) == (0, "")
     assert re.fullmatch(r"torchtally \d+\.\d+\.\d+\S*\n", done.out)
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("-h",), ("audit", "--help"), ("audit", "-h")])
-def test_help(main: Any, arguments: tuple[str, ...]) -> None:
-    done = main(*arguments)
+def test_help(cli_main: Any, arguments: tuple[str, ...]) -> None:
+    done = cli_main(*arguments)
     assert (done.status, done.err) == (0, "")
     assert done.out.startswith("Usage: torchtally")
     words = (
@@ -369,8 +352,8 @@ def test_csv_has_the_same_rows(walkthrough: Any) -> None:
     assert {"301989888", "603979776"} <= {row["count"] for row in flops}
 
 
-def test_other_sizes_have_no_claims(main: Any, tmp_path: Path) -> None:
-    done = main(*TINY, "--json", tmp_path / "a.json", "--csv", tmp_path / "a.csv")
+def test_other_sizes_have_no_claims(cli_main: Any, tmp_path: Path) -> None:
+    done = cli_main(*TINY, "--json", tmp_path / "a.json", "--csv", tmp_path / "a.csv")
     assert (done.status, done.err) == (0, "")
     plain(done.out)
     assert done.out.startswith("CNN, N = 2, 3x33x47")
@@ -383,11 +366,11 @@ def test_other_sizes_have_no_claims(main: Any, tmp_path: Path) -> None:
         assert {row["id"] for row in csv.DictReader(file)} == {""}
 
 
-def test_everything_is_more_than_what_differs(main: Any) -> None:
-    assert len(main(*TINY, "--all").out.splitlines()) > 100 > len(main(*TINY).out.splitlines())
+def test_everything_is_more_than_what_differs(cli_main: Any) -> None:
+    assert len(cli_main(*TINY, "--all").out.splitlines()) > 100 > len(cli_main(*TINY).out.splitlines())
 
 
-def test_the_exit_status_of_rows_that_do_not_tally(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exit_status_of_rows_that_do_not_tally(cli_main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A theory that leaves its factor 2 out of a linear layer is caught, and the status says so."""
     from torchtally.theory.cost import Cost
     from torchtally.theory.dense import Linear
@@ -399,7 +382,7 @@ def test_the_exit_status_of_rows_that_do_not_tally(main: Any, monkeypatch: pytes
         return Cost(flops=right.flops // 2, matmul_flops=right.matmul_flops // 2)
 
     monkeypatch.setattr(Linear, "forward", halved)
-    done = main(*TINY)
+    done = cli_main(*TINY)
     assert (done.status, done.err) == (1, "")
     assert re.search(r"fc\s+forward\s+flops", done.out)
     assert "do not tally" in done.out

@@ -45,14 +45,6 @@ def little_garbage() -> Iterator[None]:
     gc.unfreeze()
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def held(combination: Combination, backend: Backend) -> Balance:
     return balance(combination.theory(backend), measure_memory(combination.workload()).stream)
 
