@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from .precision import tf32
+
 
 def environment(device: torch.device | str | None = None) -> dict[str, Any]:
     """Library versions, machine and device, as plain values for JSON."""
@@ -27,4 +29,5 @@ def environment(device: torch.device | str | None = None) -> dict[str, Any]:
         facts["compute_capability"] = ".".join(map(str, torch.cuda.get_device_capability(chosen)))
         facts["cuda"] = torch.version.cuda
         facts["cudnn"] = torch.backends.cudnn.version()
+        facts |= {f"tf32_{name}": allowed for name, allowed in tf32().items()}
     return facts

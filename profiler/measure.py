@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -60,18 +60,35 @@ def measure(
 def measure_time(workload: Workload, repeats: int = REPEATS, *, clock: Clock | None = None) -> Timing:
     """The seconds of the workload's step, from now: a step to warm up, then bare and observed ones in turns, first the
     one and then the other first, so that neither always follows the other."""
-    device = memory_device(workload.model)
-    clock = clock or Clock(workload.model, device)
-    bare = []
+    return _timed([workload], [clock or _clock(workload)], repeats)[0]
+
+
+def measure_times(workloads: Sequence[Workload], repeats: int = REPEATS) -> list[Timing]:
+    """The seconds of each workload's step. They take turns, so that what slows the machine for a while slows them all:
+    the n-th steps of two belong together."""
+    return _timed(workloads, [_clock(workload) for workload in workloads], repeats)
+
+
+def _clock(workload: Workload) -> Clock:
+    return Clock(workload.model, memory_device(workload.model))
+
+
+def _timed(workloads: Sequence[Workload], clocks: Sequence[Clock], repeats: int) -> list[Timing]:
+    bare: list[list[int]] = [[] for _ in workloads]
     gc.collect()  # of older work: what the step itself leaves behind is its own
-    workload.step()
+    for workload in workloads:
+        workload.step()
     for turn in range(repeats):
-        if turn % 2:
-            clock.observe(workload.step)
-        bare.append(clock.bare(workload.step))
-        if not turn % 2:
-            clock.observe(workload.step)
-    return Timing(bare=tuple(bare), observed=clock.spent(), device=device)
+        for workload, clock, found in zip(workloads, clocks, bare, strict=True):
+            if turn % 2:
+                clock.observe(workload.step)
+            found.append(clock.bare(workload.step))
+            if not turn % 2:
+                clock.observe(workload.step)
+    return [
+        Timing(bare=tuple(found), observed=clock.spent(), device=memory_device(workload.model))
+        for workload, clock, found in zip(workloads, clocks, bare, strict=True)
+    ]
 
 
 def measure_memory(workload: Workload) -> Memory:

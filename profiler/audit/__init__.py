@@ -1,5 +1,6 @@
 """The walkthrough, audited."""
 
-from .walkthrough import Audit, ClaimRow, audit
+from .claim_row import ClaimRow
+from .walkthrough import Audit, audit
 
 __all__ = ["Audit", "ClaimRow", "audit"]

@@ -1,9 +1,9 @@
-"""Training steps of the CNN's variants, run for real: what the allocator says of their memory. Each is run once,
-however many claims ask."""
+"""Training steps of the CNN's variants, run for real: what the allocator says of their memory, and a clock of their
+seconds. The memory of each is taken once, however many claims ask."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +11,12 @@ from torch import nn
 
 from ...models.cnn import CNN, CNNConfig, example
 from ...theory.stream import Stream
-from ..measure import measure_memory
+from ..machine import Machine
+from ..measure import measure_memory, measure_times
+from ..memory import Memory
 from ..profile import profile
+from ..seconds.forecast import forecast
+from ..seconds.timing import Timing
 from ..workload import Workload
 
 
@@ -34,14 +38,29 @@ class RealSteps:
 
     def __init__(self, device: str) -> None:
         self._device = device
-        self._streams: dict[Variant, Stream] = {}
+        self._memories: dict[Variant, Memory] = {}
         self._recomputed: dict[Variant, int] = {}
 
-    def stream(self, step: Variant) -> Stream:
+    def memory(self, step: Variant) -> Memory:
         """As the allocator has it."""
-        if step not in self._streams:
-            self._streams[step] = measure_memory(_workload(step, self._device)).stream
-        return self._streams[step]
+        if step not in self._memories:
+            self._memories[step] = measure_memory(_workload(step, self._device))
+        return self._memories[step]
+
+    def stream(self, step: Variant) -> Stream:
+        """Its allocations and frees, in order."""
+        return self.memory(step).stream
+
+    def timings(self, steps: Sequence[Variant], turns: int) -> dict[Variant, Timing]:
+        """Their seconds, each step in as many turns."""
+        return dict(zip(steps, measure_times([_workload(step, self._device) for step in steps], turns), strict=True))
+
+    def foreseen(self, step: Variant, machine: Machine) -> Timing:
+        """Its seconds as that machine's calibration has them, from a step that is counted."""
+        workload = _workload(step, self._device)
+        with profile(workload.model) as run:
+            workload.step()
+        return forecast(run.trace, machine)
 
     def recomputed_flops(self, step: Variant) -> int:
         """FLOPs of what backward runs again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,44 +29,45 @@ from ..compare import (
 )
 from ..environment import environment
 from ..errors import UsageError
+from ..machine import known_machine
+from ..memory import Memory
 from ..verdict import OBSERVERS, Judgement, Value, Witness, judge
+from .claim_row import ClaimRow
 from .in_run import RunWitness
-from .memory import ON_STREAMS, MemoryWitness
+from .memory import ON_STREAMS, MemoryWitness, in_theory
 from .on_paper import by_theory
 from .reasons import why_the_run_differs
-from .rules import CHECKS, ON_STEPS, Finding
+from .rules import CHECKS, Finding
 from .runs import Observed, observe
+from .seconds import TURNS, seconds_rows, variants_of
+from .step_rules import ON_STEPS
+from .steps import RealSteps, Variant
 from .wanting import what_it_would_take
 
 WALKTHROUGH = CNNConfig()
 WALKTHROUGH_BATCH = 32
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClaimRow:
-    """A claim with its two answers: does it follow (`row.arithmetic`), and does it hold in the run (`row.verdict`)?
-
-    `cause` is the part of the reason that it may share with other claims; `row.reason` is the whole.
-    """
-
-    claim: Claim
-    row: ComparisonRow
-    cause: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """Everything the audit found. `claims` is empty for other settings than the walkthrough's."""
+    """Everything the audit found. `claims` is empty for other settings than the walkthrough's.
+
+    `memory` is of a training step with plain SGD, as the allocator has it; `foreseen` is the same step in closed form,
+    the framework's part alone. `seconds` has the claims of computing work as a clock answers them, where it was asked.
+    """
 
     environment: Mapping[str, Any]
     observed: Observed
     claims: tuple[ClaimRow, ...]
     layers: tuple[ComparisonRow, ...]
+    memory: Memory
+    foreseen: Memory
+    seconds: tuple[ClaimRow, ...] = ()
 
     @property
     def rows(self) -> tuple[ComparisonRow, ...]:
-        """All rows: the layers', then the claims'."""
-        return (*self.layers, *(entry.row for entry in self.claims))
+        """All rows: the layers', then the claims', then those of seconds."""
+        return (*self.layers, *(entry.row for entry in (*self.claims, *self.seconds)))
 
     @property
     def ok(self) -> bool:
@@ -83,7 +84,8 @@ class Audit:
         return dict(Counter(row.verdict for row in self.rows))
 
     def to_html(self, path: str | Path) -> None:
-        """One file that opens in a browser, offline: the claims with their verdicts, theory against run, the ledger.
+        """One file that opens in a browser, offline: the claims with their verdicts, theory against run, memory
+        over the step with its closed form laid over it, the ledger.
 
         Raises UsageError where it cannot be written; the old file is then untouched.
         """
@@ -94,8 +96,15 @@ class Audit:
         write_atomically(Path(path), audit_html(self))
 
 
-def audit(*, device: str = "cpu", batch_size: int = WALKTHROUGH_BATCH, resolution: tuple[int, int] = (32, 32)) -> Audit:
-    """Run the CNN on that device and judge it. With the walkthrough's N = 32 and 32 x 32, its claims are judged too.
+def audit(
+    *,
+    device: str = "cpu",
+    batch_size: int = WALKTHROUGH_BATCH,
+    resolution: tuple[int, int] = (32, 32),
+    seconds: bool = False,
+) -> Audit:
+    """Run the CNN on that device and judge it. With the walkthrough's N = 32 and 32 x 32, its claims are judged too;
+    with `seconds` those of computing work also by the clock, in steps of the CNN and its variants that take turns.
 
     Raises ValueError for settings that make no network (see `CNNConfig`), and for a batch of no images.
     """
@@ -108,12 +117,25 @@ def audit(*, device: str = "cpu", batch_size: int = WALKTHROUGH_BATCH, resolutio
     prediction = network.predict(images)
     layers = tuple(layer_rows(observed, network, prediction))
     applies = (config, batch_size) == (WALKTHROUGH, WALKTHROUGH_BATCH)
+    step = Variant(config=config, batch_size=batch_size)
+    claims = tuple(claim_rows(load_claims(), observed, prediction, device, layers)) if applies else ()
     return Audit(
         environment=environment(device),
         observed=observed,
         layers=layers,
-        claims=tuple(claim_rows(load_claims(), observed, prediction, device, layers)) if applies else (),
+        claims=claims,
+        memory=observed.steps.memory(step),
+        foreseen=Memory(stream=in_theory(step), device=device),
+        seconds=tuple(_by_the_clock(claims, observed.steps, step, device)) if seconds else (),
     )
+
+
+def _by_the_clock(claims: Iterable[ClaimRow], steps: RealSteps, step: Variant, device: str) -> Iterable[ClaimRow]:
+    """With what calibration foresees, where this machine was calibrated."""
+    timings = steps.timings(variants_of(step), TURNS)
+    known = known_machine(device.partition(":")[0])
+    foreseen = None if known is None else cache(partial(steps.foreseen, machine=known))
+    return seconds_rows(claims, step, timings.__getitem__, foreseen)
 
 
 def network_of(config: CNNConfig) -> Network:

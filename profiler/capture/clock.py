@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -19,16 +19,11 @@ from ...theory.phase import Gap, Phase
 from .allocator import Account, account
 from .attribution import SequenceTable
 from .contexts import Context, Contexts, is_node, is_remark
-from .entries import Entry, Kernel, Moment, Span
+from .device import DeviceSweep
+from .entries import Entry, Moment, Span
 from .memory import NOTE, Markers, Note
+from .spent import Operators, Spent, add, operator_name, whose
 from .watch import same_shapes
-
-Spent: TypeAlias = dict[tuple[str, Phase | Gap], int]
-"""Nanoseconds of one step by module path and phase, or by gap (path ""). They add up to the step."""
-
-Operators: TypeAlias = dict[tuple[str, Phase, str], list[int]]
-"""The same, but for gaps, apart by operator as the dispatcher sees it (`aten.relu`, no overload), each call apart and
-in order; "" has the time in none, in one figure."""
 
 Now = Callable[[], int]
 """Nanoseconds of a clock that only rises."""
@@ -39,14 +34,15 @@ _S = TypeVar("_S", bound="_Sweep")
 
 
 class Clock:
-    """Takes the time of steps: bare ones with a clock, observed ones under the profiler's account."""
+    """Takes the time of steps on a `device`, "cpu" or the current one of "cuda": bare ones with a clock, observed ones
+    under the profiler's account."""
 
     def __init__(
         self, model: nn.Module, device: str = "cpu", *, now: Now = time.perf_counter_ns, keep: Keep | None = None
     ) -> None:
         self._now = now
         self._keep = keep or (lambda: account(device, memory=False))
-        self._device = device
+        self.device = device
         self._markers = Markers(model, device=device)
         self._accounts: list[Account] = []
 
@@ -72,28 +68,31 @@ class Clock:
 
     def _wait(self) -> None:
         """For the device, at both ends of a step and nowhere else."""
-        if self._device == "cuda":
+        if self.device == "cuda":
             torch.cuda.synchronize()
 
     def spent(self) -> tuple[Spent, ...]:
         """Of each observed step, on a CUDA device by what it did, else by what the step's thread did. Raises
         StepsDifferError where the model was not given the same shapes in each."""
-        if self._device == "cuda":
-            return tuple(step for kept in self._accounts for step in self._on_device(kept))
+        if self.device == "cuda":
+            return tuple(step for kept in self._accounts for step in self._on_device(kept).steps(kept.kernels))
         return tuple(step for found in self._swept(_Sweep) for step in found.steps)
 
     def operators(self) -> tuple[Operators, ...]:
-        """Of each observed step, without its gaps. Raises as `spent` does."""
+        """Of each observed step, without its gaps. On a CUDA device an operator has the time of what it launched, which
+        may be none. Raises as `spent` does."""
+        if self.device == "cuda":
+            return tuple(step for kept in self._accounts for step in self._on_device(kept).operators(kept.kernels))
         return tuple(step for found in self._swept(_ByOperator) for step in found.operators)
 
-    def _on_device(self, kept: Account) -> list[Spent]:
+    def _on_device(self, kept: Account) -> DeviceSweep:
         markers = self._markers
         same_shapes(_without_pauses(markers.notes))
         sweep = DeviceSweep(Contexts(markers.paths, markers.table, markers.notes))
         for entry in kept.entries:
             if isinstance(entry, Moment):
                 sweep.read(entry)
-        return sweep.steps(kept.kernels)
+        return sweep
 
     def _swept(self, sweep: type[_S]) -> list[_S]:
         markers = self._markers
@@ -167,12 +166,12 @@ class _Sweep:
     def _spend(self, moment: Moment) -> None:
         spent, self._at = moment.at - self._at, moment.at
         if self._step is not None and spent:
-            _add(self._step, self._place(moment), spent)
+            add(self._step, self._place(moment), spent)
 
     def _place(self, moment: Moment) -> tuple[str, Phase | Gap]:
         context = self._context()
         if context is not None:
-            return _whose(context)
+            return whose(context)
         return "", "autograd" if self._after_node and is_node(moment.span) else "python"
 
     def _context(self) -> Context | None:
@@ -199,69 +198,9 @@ class _ByOperator(_Sweep):
         spent, context = moment.at - self._at, self._context()
         if self._step is not None and context is not None:
             operator = context.operator
-            name = "" if operator is None else operator.name.replace("::", ".", 1)
-            calls = self._apart.setdefault((*_whose(context), name), {})
+            calls = self._apart.setdefault((*whose(context), operator_name(operator)), {})
             calls[operator] = calls.get(operator, 0) + spent
         super()._spend(moment)
-
-
-class DeviceSweep:
-    """Notes where each range of any thread began: what was launched in it runs later, on the device."""
-
-    def __init__(self, contexts: Contexts) -> None:
-        self._contexts = contexts
-        self._places: dict[Span, tuple[str, Phase]] = {}
-        self._steps: list[tuple[int, int]] = []
-        self._opening: Span | None = None
-        self._began: int | None = None
-
-    def read(self, moment: Moment) -> None:
-        """Moments in order of time."""
-        note = self._contexts.follow(moment)
-        if moment.what == "ends":
-            if moment.span is self._opening:
-                self._began = moment.at
-            return
-        self._places[moment.span] = _whose(self._contexts.of(moment.span))
-        if note is not None and note.what == "boundary":
-            if self._began is not None:
-                self._steps.append((self._began, moment.at))
-            self._began, self._opening = None, moment.span
-
-    def steps(self, kernels: Sequence[Kernel]) -> list[Spent]:
-        """The device's time. Of two kernels that run at once, the later has what is left when the earlier has ended."""
-        return [self._between(begin, end, kernels) for begin, end in self._steps]
-
-    def _between(self, at: int, end: int, kernels: Sequence[Kernel]) -> Spent:
-        spent: Spent = {}
-        for kernel in kernels:
-            first, last = max(kernel.at, at), min(kernel.ends, end)
-            if last > first:
-                _add(spent, ("", "idle"), first - at)
-                _add(spent, self._place(kernel.launcher), last - first)
-                at = last
-        _add(spent, ("", "idle"), end - at)
-        return spent
-
-    def _place(self, launcher: Span | None) -> tuple[str, Phase]:
-        return ("", "outside") if launcher is None else self._places.get(launcher, ("", "outside"))
-
-
-_SUMS = ("aten::add", "aten::add_")
-
-
-def _whose(context: Context) -> tuple[str, Phase]:
-    """The module and phase. Gradients that meet are added beside a node, not in it: that is autograd's, as in
-    counting."""
-    operator = context.operator
-    if operator is not None and operator.name in _SUMS and operator.outer is context.node is not None:
-        return context.path, "accumulation"
-    return context.path, context.phase
-
-
-def _add(spent: Spent, place: tuple[str, Phase | Gap], nanoseconds: int) -> None:
-    if nanoseconds:
-        spent[place] = spent.get(place, 0) + nanoseconds
 
 
 def _work(span: Span | None) -> Span | None:

@@ -136,9 +136,12 @@ _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
 @cache
 def _is_operator(name: str) -> bool:
-    """Whether a range is an operator that the dispatcher sees. Composite ones are taken apart before it does."""
+    """Whether a range is an operator that the dispatcher sees. Composite ones are taken apart before it does, though
+    some have an overload of their own for results that are handed in (`out`), which no range of a step is of."""
     schemas = torch._C._jit_get_schemas_for_operator(name) if "::" in name else ()
-    return any(_is_dispatched(f"{name}.{schema.overload_name}".rstrip(".")) for schema in schemas)
+    overloads = [schema.overload_name for schema in schemas]
+    usual = [each for each in overloads if not each.endswith("out")] or overloads
+    return any(_is_dispatched(f"{name}.{overload}".rstrip(".")) for overload in usual)
 
 
 def _is_dispatched(operator: str) -> bool:

@@ -16,6 +16,7 @@ from .options import EXIT_DISAGREEMENT, LARGEST, OUTPUT, ImageSize, check_files,
 )
 @click.option("--batch-size", type=click.IntRange(1, LARGEST), default=32, show_default=True, help="Images per step.")
 @click.option("--image-size", type=ImageSize(), default=(32, 32), metavar="SIZE", help="32, or 33x47.  [default: 32]")
+@click.option("--seconds", is_flag=True, help="Ask a clock too: claims of computing work, in seconds.")
 @click.option("--all", "everything", is_flag=True, help="Show every row, also those that simply agree.")
 @click.option("--json", "json_path", type=OUTPUT, metavar="FILE", help="Write the audit as JSON.")
 @click.option("--csv", "csv_path", type=OUTPUT, metavar="FILE", help="Write the rows as CSV.")
@@ -24,6 +25,7 @@ def audit(
     device_name: str | None,
     batch_size: int,
     image_size: tuple[int, int],
+    seconds: bool,
     everything: bool,
     json_path: Path | None,
     csv_path: Path | None,
@@ -31,12 +33,14 @@ def audit(
 ) -> int:
     """Hold the walkthrough's every figure against theory and a real run of its CNN.
 
-    With another batch or image size the document's claims do not apply; theory against run still does.
+    With another batch or image size the document's claims do not apply; theory against run still does. With --seconds
+    nothing else should run on the machine.
 
     \b
     Examples:
       torchtally audit
       torchtally audit --all --csv claims.csv
+      torchtally audit --seconds
       torchtally audit --html audit.html
       torchtally audit --batch-size 2 --image-size 33x47
     """
@@ -54,7 +58,7 @@ def audit(
         raise UsageError(str(error)) from error
     where = device(device_name)
     with working("running the walkthrough's CNN"):
-        result = run_audit(device=where, batch_size=batch_size, resolution=image_size)
+        result = run_audit(device=where, batch_size=batch_size, resolution=image_size, seconds=seconds)
     if json_path is not None:
         write_atomically(json_path, audit_json(result))
     if csv_path is not None:

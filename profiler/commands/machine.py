@@ -7,13 +7,16 @@ from contextlib import contextmanager
 
 import click
 
-from .options import working
+from .options import device, working
+
+_DEVICE = click.option("--device", "name", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 
 
 @click.command()
+@_DEVICE
 @click.option("--rounds", type=click.IntRange(1, 1000), default=24, show_default=True, help="A dozen networks each.")
 @click.option("--threads", type=click.IntRange(1, 4096), help="Of torch.  [default: torch's own choice]")
-def calibrate(rounds: int, threads: int | None) -> None:
+def calibrate(name: str, rounds: int, threads: int | None) -> None:
     """Find out what this machine does at most, and what operators take in training steps.
 
     It takes minutes, and nothing else should run meanwhile. What was found is kept in the user's cache folder for this
@@ -23,26 +26,28 @@ def calibrate(rounds: int, threads: int | None) -> None:
     Examples:
       torchtally calibrate
       torchtally calibrate --threads 1
+      torchtally calibrate --device cuda
     """
     from ..machine import calibrate as find_out
     from ..report.machine import machine_view
     from ..report.terminal import show
 
     with _threads(threads), working("calibrating: networks of many shapes are trained for a few steps each"):
-        found = find_out(rounds=rounds)
+        found = find_out(device(name), rounds=rounds)
     show(machine_view(found))
 
 
 @click.command()
+@_DEVICE
 @click.option("--threads", type=click.IntRange(1, 4096), help="Of torch.  [default: torch's own choice]")
-def machine(threads: int | None) -> None:
+def machine(name: str, threads: int | None) -> None:
     """Show what calibration found on this machine. An unknown machine is calibrated, not guessed at."""
     from ..machine import machine as kept
     from ..report.machine import machine_view
     from ..report.terminal import show
 
     with _threads(threads):
-        found = kept()
+        found = kept(device(name))
     show(machine_view(found))
 
 

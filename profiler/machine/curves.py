@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import exp, log
+from statistics import median
 
 from .features import Features
 
@@ -28,15 +29,23 @@ class Curves:
     def __init__(self, samples: Iterable[Sample]) -> None:
         self._kinds: dict[str, list[Sample]] = defaultdict(list)
         self._families: dict[str, list[Sample]] = defaultdict(list)
-        for sample in samples:
-            if sample.seconds > 0:
-                self._kinds[sample.features.kind].append(sample)
-                self._families[sample.features.family].append(sample)
+        for sample in _apart(samples):
+            self._kinds[sample.features.kind].append(sample)
+            self._families[sample.features.family].append(sample)
 
     def seconds(self, features: Features) -> float | None:
         """Of one call: of its kind, where that was timed, else of its family. None where that was not timed either."""
         found = self._kinds.get(features.kind) or self._families.get(features.family)
         return _between(features, found) if found else None
+
+
+def _apart(samples: Iterable[Sample]) -> Iterable[Sample]:
+    """One for each size: the median of all that were timed at it, in whatever networks."""
+    found: dict[Features, list[float]] = defaultdict(list)
+    for sample in samples:
+        if sample.seconds > 0:
+            found[sample.features].append(sample.seconds)
+    return (Sample(features, median(seconds)) for features, seconds in found.items())
 
 
 def _between(features: Features, samples: Sequence[Sample]) -> float:

@@ -32,7 +32,7 @@ class Features:
 
 def features(signature: Signature, prices: Prices = PRICES) -> Features:
     """Of one call of an operator."""
-    name = short(signature.operator)
+    name = undispatched(signature.operator)
     tensors = list(tensors_of(signature.arguments))
     dtype = tensors[0].dtype if tensors else ""
     if prices.is_free(signature.operator):
@@ -47,13 +47,8 @@ def features(signature: Signature, prices: Prices = PRICES) -> Features:
     return Features(f"{name} {dtype}{_window(signature)}", "moved", work, (log(work), 0.3 * log(_plane(tensors))))
 
 
-def short(operator: str) -> str:
-    """`aten.add_.Tensor` -> `aten.add`: in place or not, and of which overload, is much the same to memory."""
-    return undispatched(operator).rstrip("_")
-
-
 def undispatched(operator: str) -> str:
-    """`aten.add_.Tensor` -> `aten.add_`, as the clock names it."""
+    """`aten.add_.Tensor` -> `aten.add_`, as the clock names it. In place is another kind: no memory is made."""
     return ".".join(operator.split(".")[:2])
 
 

@@ -21,16 +21,24 @@ CHANNELS = (8, 16, 24, 32, 40, 48, 64, 72, 80, 96, 112, 128, 144, 160, 192, 240,
 
 
 class Trained:
-    """A network, an input, and a step of it: SGD with momentum."""
+    """A network, an input, and a step of it: SGD with momentum, at a rate of 0.
+
+    Numbers stay as random as they were. Training would soon lead to zeros behind each ReLU, and a pooling of zeros
+    takes a third of the time: the processor foresees each of its branches.
+    """
 
     def __init__(self, model: nn.Module, input: Tensor) -> None:
         self.model = model
         self.input = input
-        self._optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+        self._optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
+        self._direction: Tensor | None = None
 
     def step(self) -> None:
         self._optimizer.zero_grad()
-        self.model(self.input).sum().backward()
+        output = self.model(self.input)
+        if self._direction is None:
+            self._direction = torch.randn_like(output)
+        (output * self._direction).sum().backward()
         self._optimizer.step()
 
 
@@ -228,6 +236,22 @@ def _norms(random: Random) -> Trained:
     return _ready(_ChannelsLast(channels), samples, channels, side, side)
 
 
+def _deep(random: Random) -> Trained:
+    """Many small layers: what starting each takes, and what it takes while all is in the caches."""
+    channels, active = _channels(random, 8, 96), random.choice([nn.ReLU, nn.Hardswish, nn.SiLU])
+    layers: list[nn.Module] = []
+    for _ in range(random.randrange(6, 24)):
+        size = random.choice([1, 3])
+        inner = nn.Sequential(
+            nn.Conv2d(channels, channels, size, padding=size // 2, groups=random.choice([1, channels]), bias=False),
+            nn.BatchNorm2d(channels),
+            active(inplace=True),
+        )
+        layers.append(random.choice([inner, Residual(inner)]))
+    side = random.randrange(3, 20)
+    return _ready(nn.Sequential(*layers), random.choice([1, 2, 4]), channels, side, side)
+
+
 class _ChannelsLast(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -258,4 +282,6 @@ KINDS: tuple[Callable[[Random], Trained], ...] = (
     _inverted,
     _stem,
     _inverted,
+    _deep,
+    _deep,
 )

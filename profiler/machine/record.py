@@ -11,7 +11,7 @@ from ...theory.roofline import Ceilings
 from .curves import Curves, Sample
 from .features import Features
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +19,12 @@ class Machine:
     """What one machine does, with these libraries and settings.
 
     `ceilings` are the best that was seen; `samples` what operators took inside training steps; `overheads` what a step
-    takes besides, in seconds: `call` for each module call, `operator` for each operator outside its own work, by phase
-    (`operator forward`), `gradient` for each parameter whose gradient arrives, `autograd` for each operator of
-    backward, `python` for a step.
+    takes besides, in seconds: `operator forward` for each operator of a phase, outside its own work; `call` for each
+    call of a module that has no operators; `gradient` for each parameter whose gradient arrives; the gaps `autograd`
+    for each operator of backward and `python` for each such parameter; `observing`, below 0, for each operator: what
+    the clock took itself, which is in all the others. With `once` before it, what a step with any of them takes
+    whatever their number. Of a CUDA device, samples are of kernels, and overheads what the host takes to
+    launch them: `launch forward` and `launch backward` for each operator, `launch optimizer` for each parameter.
     """
 
     environment: Mapping[str, Any]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 from torch import nn
 
 from ..capture.clock import Clock
+from ..capture.spent import Spent
 from ..profile import profile
 from ..records import OperatorFacts, Phase, Trace
 from .curves import Sample
 from .features import features, undispatched
+from .overheads import Overheads, kind_of_rest, spread_over
 
 Place = tuple[str, Phase, str]
 
@@ -23,62 +25,58 @@ _NANOSECOND = 1e-9
 
 @dataclass
 class Learnt:
-    """Gathered over networks. `rests` has seconds by the name of an overhead (see `Machine`)."""
+    """Gathered over networks. `rests` are named as the overheads of a `Machine`."""
 
     samples: list[Sample] = field(default_factory=list)
-    rests: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    rests: Overheads = field(default_factory=Overheads)
 
     @property
     def overheads(self) -> dict[str, float]:
-        return {name: median(found) for name, found in self.rests.items()}
+        """By the names of a `Machine`. Observing was part of all that was timed, and is taken back."""
+        return {
+            name: -seconds if name.endswith("observing") else seconds for name, seconds in self.rests.lines().items()
+        }
 
     def learn(self, model: nn.Module, step: Callable[[], Any], *, repeats: int, clock: Clock | None = None) -> None:
-        """Count a step of the model, and take the time of some more."""
+        """Count a step of the model, and take the time of some more; on the CPU, where no clock is given."""
         clock = clock or Clock(model)
         step()
         with profile(model) as counted:
             step()
         step()  # memory is again as a step leaves it
+        bare = []
         for _ in range(repeats):
+            bare.append(clock.bare(step))
             clock.observe(step)
-        self.take(counted.trace, clock)
+        self.take(counted.trace, clock, bare)
 
-    def take(self, trace: Trace, clock: Clock) -> None:
-        """What was counted, and what the clock saw of the same step."""
+    def take(self, trace: Trace, clock: Clock, bare: Sequence[int]) -> None:
+        """What was counted, and what the clock saw of the same step; `bare` are the nanoseconds of it when nobody
+        looked. Of a CUDA device operators alone: what a step takes besides is the host's, and see `launching.py` for
+        that."""
         seconds = _medians(clock.operators())
         facts = _by_place(trace.operators)
         for place, found in facts.items():
             self.samples += _samples(found, seconds.get(place, []))
-        self._rests(trace, facts, seconds)
-        spent = clock.spent()
-        operators = sum(len(found) for (_, phase, _), found in facts.items() if phase == "backward")
-        autograd = median(step.get(("", "autograd"), 0) for step in spent)
-        self.rests["autograd"].append(autograd * _NANOSECOND / max(operators, 1))
-        self.rests["python"].append(median(step.get(("", "python"), 0) for step in spent) * _NANOSECOND)
+        if clock.device == "cuda":
+            return
+        self._rests(trace, clock.spent(), seconds, median(bare))
 
-    def _rests(
-        self, trace: Trace, facts: Mapping[Place, list[OperatorFacts]], seconds: Mapping[Place, list[float]]
-    ) -> None:
-        """Time in a module or node, and in none of its operators."""
-        operators: dict[tuple[str, Phase], int] = defaultdict(int)
-        for (path, phase, _), found in facts.items():
-            operators[path, phase] += sum(each.times for each in found)
-        calls: dict[tuple[str, Phase], int] = defaultdict(int)
-        for call in trace.calls:
-            calls[call.path, call.phase] += call.times
-        gradients: dict[str, int] = defaultdict(int)
-        for gradient in trace.gradients:
-            gradients[gradient.path] += gradient.of == "parameter"
+    def _rests(self, trace: Trace, steps: Sequence[Spent], seconds: Mapping[Place, list[float]], bare: float) -> None:
+        """Time in a module or node, and in none of its operators; and between them all."""
+        counts: dict[str, int] = defaultdict(int)
+        for name, _, times in spread_over(trace):
+            counts[name] += times
+        rests: dict[str, float] = defaultdict(float)
+        working = {(facts.path, facts.phase) for facts in trace.operators}
         for (path, phase, name), (*_, rest) in seconds.items():
-            if name:
-                continue
-            if phase == "accumulation":
-                if gradients[path]:
-                    self.rests["gradient"].append(rest / gradients[path])
-            elif operators[path, phase]:
-                self.rests[f"operator {phase}"].append(rest / operators[path, phase])
-            elif calls[path, phase]:
-                self.rests["call"].append(rest / calls[path, phase])
+            if not name:
+                rests[kind_of_rest(path, phase, working)] += rest
+        for gap in ("autograd", "python"):
+            rests[gap] = median(step.get(("", gap), 0) for step in steps) * _NANOSECOND
+        rests["observing"] = (median(sum(step.values()) for step in steps) - bare) * _NANOSECOND
+        for name, rest in rests.items():
+            self.rests.add(name, counts.get(name, 0), rest)
 
 
 def _medians(steps: Iterable[Mapping[Place, list[int]]]) -> dict[Place, list[float]]:

@@ -19,6 +19,8 @@ def this_machine(device: str = "cpu") -> dict[str, Any]:
     facts = {"format": FORMAT, **environment(device), "processor": processor()}
     if device == "cpu":
         facts["mkldnn"] = torch.backends.mkldnn.enabled
+    elif device == "cuda":
+        facts |= {f"cudnn_{name}": getattr(torch.backends.cudnn, name) for name in ("benchmark", "deterministic")}
     return facts
 
 
@@ -31,15 +33,16 @@ def load(about: dict[str, Any]) -> Machine:
     """The calibration of that machine. Raises MachineError where there is none, or it cannot be read: with the file's
     name and what to do."""
     path = path_of(about)
+    again = f"torchtally.calibrate({'' if about['device'] == 'cpu' else repr(about['device'])})"
     try:
         return from_json(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise MachineError(
             f"this machine was not calibrated for torch {about['torch']} on {about['device']} with {about['threads']} "
-            "threads: run torchtally.calibrate(), which takes a few minutes"
+            f"threads: run {again}, which takes a few minutes"
         ) from None
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise MachineError(f"{path} is no calibration ({error}): run torchtally.calibrate() again") from error
+        raise MachineError(f"{path} is no calibration ({error}): run {again} again") from error
 
 
 def save(machine: Machine) -> Path:

@@ -8,13 +8,16 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 
-from ..audit.walkthrough import Audit, ClaimRow
+from ..audit.claim_row import ClaimRow
+from ..audit.walkthrough import Audit
 from ..verdict import Verdict
 from .terminal import ORDER, STYLES, layer_view, new_table, text
 from .units import value_text
 
 # line, layer and phase, quantity, claimed, run, arithmetic: together they leave room for a frame in 100 columns.
 _WIDTHS = (4, 25, 26, 17, 14, 8)
+
+_BY_THE_CLOCK = "The same claims by the clock: FLOPs and seconds are different claims"
 
 _TITLES: dict[Verdict, str] = {
     "unexplained": "Unexplained: no two witnesses agree against the rest",
@@ -40,8 +43,37 @@ def audit_view(audit: Audit, *, everything: bool = False) -> RenderableType:
             ]
     if layers:
         parts += ["", layer_view(layers, title="Layers: theory against the run")]
+    if audit.seconds:
+        parts += ["", text(_BY_THE_CLOCK, "bold"), _by_the_clock(audit)]
     parts += ["", text(conclusion(audit), "bold green" if audit.ok else "bold red")]
     return Group(*parts)
+
+
+def _by_the_clock(audit: Audit) -> Table:
+    """What the count says of each claim beside what the clock says."""
+    counted = {entry.claim.id: entry.row for entry in audit.claims}
+    foreseen = [("foreseen", True)] if any(entry.row.theory is not None for entry in audit.seconds) else []
+    table = new_table(
+        ("line", True),
+        ("layer", False),
+        ("claimed", False),
+        ("counted", True),
+        ("clock", True),
+        *foreseen,
+        ("verdict", False),
+    )
+    for entry in audit.seconds:
+        row, exact = entry.row, counted[entry.claim.id]
+        figures = [exact.count if exact.count is not None else exact.measured, row.measured]
+        figures += [row.theory] if foreseen else []
+        table.add_row(
+            str(entry.claim.line),
+            f"{row.path or 'network'} {row.phase or _in_words(row.quantity)}",
+            str(row.claim),
+            *(value_text(figure) for figure in figures),
+            text(row.verdict, STYLES[row.verdict]),
+        )
+    return table
 
 
 def _title(verdict: Verdict, everything: bool) -> str:
@@ -93,15 +125,18 @@ def _findings(entries: Sequence[ClaimRow]) -> Iterable[RenderableType]:
 def _cells(entry: ClaimRow) -> tuple[str, ...]:
     row = entry.row
     run = row.count if row.count is not None else row.measured
-    quantity = "" if row.quantity == "rule" else row.quantity.replace("_", " ")
     return (
         str(entry.claim.line),
         f"{row.path or 'network'} {row.phase}".strip(),
-        quantity or "rule",
+        _in_words(row.quantity),
         str(row.claim),
         value_text(run),
         row.arithmetic or "",
     )
+
+
+def _in_words(quantity: str) -> str:
+    return quantity.replace("_", " ")
 
 
 def conclusion(audit: Audit) -> str:

@@ -10,7 +10,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..audit.walkthrough import Audit, ClaimRow
+    from ..audit.claim_row import ClaimRow
+    from ..audit.walkthrough import Audit
     from ..compare import ComparisonRow
 
 SCHEMA = 1
@@ -35,9 +36,10 @@ _CLAIM_COLUMNS = (
 
 
 def audit_json(audit: Audit) -> str:
-    """The whole audit: `{"schema", "environment", "summary", "claims", "layers", "comparison"}`.
+    """The whole audit: `{"schema", "environment", "summary", "claims", "seconds", "layers", "comparison"}`.
 
-    `layers` is the ledger of the run, `comparison` its rows with verdicts. Shapes are lists; ratios are floats; what
+    `seconds` has claims as the clock answers them, `layers` is the ledger of the run, `comparison` its rows with
+    verdicts. Shapes are lists; ratios are floats; what
     was not measured is null.
     """
     content = {
@@ -45,6 +47,7 @@ def audit_json(audit: Audit) -> str:
         "environment": dict(audit.environment),
         "summary": audit.summary(),
         "claims": [_claim(entry) for entry in audit.claims],
+        "seconds": [_claim(entry) for entry in audit.seconds],
         "layers": [_plain_row(dataclasses.asdict(row)) for row in audit.observed.ledger.rows],
         "comparison": [_plain_row(dataclasses.asdict(row)) for row in audit.layers],
     }
@@ -52,11 +55,11 @@ def audit_json(audit: Audit) -> str:
 
 
 def audit_csv(audit: Audit) -> str:
-    """Claims, then layers, one line each, with the columns of the JSON's claims."""
+    """Claims, those of seconds, then layers, one line each, with the columns of the JSON's claims."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, _CLAIM_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_cells(_claim(entry)) for entry in audit.claims)
+    writer.writerows(_cells(_claim(entry)) for entry in (*audit.claims, *audit.seconds))
     writer.writerows(_cells(_layer(row)) for row in audit.layers)
     return buffer.getvalue()
 
@@ -70,7 +73,7 @@ def _claim(entry: ClaimRow) -> dict[str, Any]:
             "section": claim.section,
             "layer": claim.layer,
             "phase": claim.phase,
-            "quantity": claim.quantity,
+            "quantity": row.quantity,
             "printed": claim.printed,
             "claim": claim.value,
             "theory": row.theory,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 
 from ..machine.features import Features, features
+from ..machine.overheads import spread_over
 from ..machine.record import Machine
 from ..pricing import PRICES, Prices
 from ..records import Trace
+from .launched import Launched
 from .timing import Place, Timing
 
 _NANOSECONDS = 1e9
@@ -15,17 +17,19 @@ _NANOSECONDS = 1e9
 
 def forecast(trace: Trace, machine: Machine, prices: Prices = PRICES) -> Timing:
     """The seconds of the counted step, by module and phase, and its gaps; of one thread, one operator after the other.
+    On a CUDA machine each operator takes the longer of its kernels and of its launch (`Launched`).
 
     `notes` names the operators that calibration did not meet: they are left out, and the step is longer than that.
     """
-    found = _Forecast(machine, prices)
+    device = str(machine.environment.get("device", "cpu"))
+    found = Launched(machine, prices) if device == "cuda" else _Forecast(machine, prices)
     found.operators(trace)
     found.rests(trace)
-    spent = {place: round(seconds * _NANOSECONDS) for place, seconds in found.seconds.items()}
+    spent = {place: max(round(seconds * _NANOSECONDS), 0) for place, seconds in found.seconds.items()}
     return Timing(
         bare=(sum(spent.values()),),
         observed=(spent,),
-        device=str(machine.environment.get("device", "cpu")),
+        device=device,
         predicted=True,
         notes=tuple(f"{kind} was not met in calibration: its seconds are left out" for kind in sorted(found.unknown)),
     )
@@ -40,28 +44,24 @@ class _Forecast:
         self._known: dict[Features, float | None] = {}
 
     def operators(self, trace: Trace) -> None:
-        """What each operator takes, and starting it."""
+        """What each operator takes."""
         for facts in trace.operators:
             what = features(facts.signature, self._prices)
             took = self._of(what)
             if took is None:
                 self.unknown.add(what.kind)
-            started = self._machine.overheads.get(f"operator {facts.phase}", 0.0)
-            self.seconds[facts.path, facts.phase] += facts.times * ((took or 0.0) + started)
+            self.seconds[facts.path, facts.phase] += facts.times * (took or 0.0)
 
     def rests(self, trace: Trace) -> None:
-        """What a step takes besides: calls of modules that only call others, gradients that arrive, gaps."""
+        """What a step takes besides: starting operators, calls of modules, gradients that arrive, gaps; without what
+        the clock took when all that was learnt."""
         overheads = self._machine.overheads
-        working = {(facts.path, facts.phase) for facts in trace.operators}
-        for call in trace.calls:
-            if (call.path, call.phase) not in working:
-                self.seconds[call.path, call.phase] += call.times * overheads.get("call", 0.0)
-        for gradient in trace.gradients:
-            if gradient.of == "parameter":
-                self.seconds[gradient.path, "accumulation"] += gradient.times * overheads.get("gradient", 0.0)
-        backward = sum(facts.times for facts in trace.operators if facts.phase == "backward")
-        self.seconds["", "autograd"] = backward * overheads.get("autograd", 0.0)
-        self.seconds["", "python"] = overheads.get("python", 0.0)
+        once: dict[str, Place] = {}
+        for name, place, times in spread_over(trace):
+            self.seconds[place] += times * overheads.get(name, 0.0)
+            once[f"once {name}"] = ("", place[1])
+        for name, place in once.items():
+            self.seconds[place] += overheads.get(name, 0.0)
 
     def _of(self, what: Features) -> float | None:
         if what not in self._known:

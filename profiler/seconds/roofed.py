@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from ...theory.roofline import Bound, Ceilings, Roof, Work, roof
 from ..ledger import Ledger
@@ -13,6 +14,9 @@ from ..records import OperatorFacts, Phase, Trace
 from .traffic import moved
 
 ALLOWED = 1.0  # of the roof: what is above is a failure of theory or calibration
+
+# Products of float32 that CUDA's switch for `matmul` rules; convolutions and cuDNN's others have the other one.
+_MATMUL = frozenset("aten.mm aten.addmm aten.bmm aten.baddbmm aten.addbmm aten.mv aten.addmv aten.dot".split())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,11 +45,12 @@ ROOF_COLUMNS = tuple(entry.name for entry in fields(RoofRow))
 
 
 def roof_rows(trace: Trace, ledger: Ledger, ceilings: Ceilings, prices: Prices = PRICES) -> tuple[RoofRow, ...]:
-    """A row for each module and phase that had work to do."""
+    """A row for each module and phase that had work to do. Where the run let CUDA round float32 to TF32, its products
+    are held against the ceiling for that."""
     work: dict[tuple[str, Phase], list[Work]] = defaultdict(list)
     for facts in trace.operators:
         if not prices.is_free(facts.signature.operator):
-            work[facts.path, facts.phase].append(_work(facts, prices))
+            work[facts.path, facts.phase].append(_work(facts, prices, trace.environment))
     types = {facts.path: facts.type for facts in trace.modules}
     seconds = {(row.path, row.phase): row.seconds for row in ledger.rows}
     return tuple(
@@ -59,11 +64,19 @@ def failures(rows: Iterable[RoofRow]) -> list[str]:
     return [row.failure for row in rows if row.failure]
 
 
-def _work(facts: OperatorFacts, prices: Prices) -> Work:
+def _work(facts: OperatorFacts, prices: Prices, environment: Mapping[str, Any]) -> Work:
     price = prices.price(facts.signature)
-    outputs = facts.signature.outputs
-    dtype = outputs[0].dtype if outputs else "float32"
-    return Work(price.matmul_flops if price else 0, moved(facts.signature), dtype, facts.times)
+    flops = price.matmul_flops if price else 0
+    return Work(flops, moved(facts.signature), _computed_in(facts, environment), facts.times)
+
+
+def _computed_in(facts: OperatorFacts, environment: Mapping[str, Any]) -> str:
+    """The name of the ceiling for its products."""
+    signature = facts.signature
+    dtype = signature.outputs[0].dtype if signature.outputs else "float32"
+    name = ".".join(signature.operator.split(".")[:2])
+    allowed = environment.get("tf32_matmul" if name in _MATMUL else "tf32_convolution", False)
+    return "tf32" if dtype == "float32" and allowed else dtype
 
 
 def _row(path: str, type: str, phase: Phase, found: Roof, seconds: float | None) -> RoofRow:

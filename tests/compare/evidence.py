@@ -8,8 +8,9 @@ from functools import cache
 from typing import Any
 
 from torchtally.models.cnn import CNNConfig
+from torchtally.profiler.audit.claim_row import ClaimRow
 from torchtally.profiler.audit.runs import Observed, observe
-from torchtally.profiler.audit.walkthrough import ClaimRow, claim_rows, layer_rows, network_of
+from torchtally.profiler.audit.walkthrough import claim_rows, layer_rows, network_of
 from torchtally.profiler.compare import ComparisonRow, is_failure
 from torchtally.profiler.formulas import Formula
 from torchtally.profiler.ledger import Row, build

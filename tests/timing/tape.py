@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from torchtally.profiler.capture.attribution import NOBODY, SequenceTable
-from torchtally.profiler.capture.clock import Spent, attribute
+from torchtally.profiler.capture.clock import attribute
 from torchtally.profiler.capture.entries import NO_NUMBER, Entry, Moment, Span
 from torchtally.profiler.capture.memory import MODULE, NOTE, Note
+from torchtally.profiler.capture.spent import Spent
 
 NODE = "autograd::engine::evaluate_function: "
 ACCUMULATE = NODE + "torch::autograd::AccumulateGrad"

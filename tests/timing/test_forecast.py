@@ -57,11 +57,13 @@ def test_products_by_flops_and_all_else_by_bytes(counted: torchtally.Profile) ->
 
 def test_what_a_step_takes_besides(counted: torchtally.Profile) -> None:
     overheads = {"python": 3 * MILLISECOND, "gradient": 5 * MILLISECOND, "operator forward": 7 * MILLISECOND}
-    timing = forecast(counted.trace, machine(**overheads))
+    once = {"once python": MILLISECOND, "once operator forward": 2 * MILLISECOND, "once operator optimizer": 1.0}
+    timing = forecast(counted.trace, machine(**overheads, **once))
     forward = sum(facts.times for facts in counted.trace.operators if facts.phase == "forward")
-    assert timing.spent("", "python") == pytest.approx(3 * MILLISECOND)
+    assert timing.spent("", "python") == pytest.approx(2 * 3 * MILLISECOND + MILLISECOND)
     assert timing.spent("", "accumulation") == pytest.approx(2 * 5 * MILLISECOND)  # weight and bias
-    assert timing.spent("", "forward") == pytest.approx(FLOPS / 1e6 + forward * 7 * MILLISECOND)
+    assert timing.spent("", "forward") == pytest.approx(FLOPS / 1e6 + (forward * 7 + 2) * MILLISECOND)
+    assert ("", "optimizer") not in timing.places  # no optimizer, and nothing for the first of none
 
 
 def test_the_step_is_the_sum_of_its_parts(counted: torchtally.Profile) -> None:

@@ -69,7 +69,7 @@ def test_each_version_setting_and_processor_has_its_own(change: dict[str, Any]) 
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "{}", '{"format": 99}', '{"format": 1, "environment": 3}', "\ud800"]
+    "content", ["", "{", "[]", "{}", '{"format": 99}', '{"format": 2, "environment": 3}', "\ud800"]
 )
 def test_a_corrupted_file_is_one_clear_line(content: str) -> None:
     path = path_of(this_machine())
@@ -88,7 +88,7 @@ def test_what_cannot_be_kept_is_said(cache: Path) -> None:
 
 
 def test_calibration_is_kept_and_leaves_the_random_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(package, "ceilings", lambda: CEILINGS)
+    monkeypatch.setattr(package, "ceilings", lambda device: CEILINGS)
     said: list[str] = []
     state = torch.get_rng_state()
     new = calibrate(rounds=1, repeats=1, say=said.append)
@@ -154,7 +154,7 @@ def test_a_product_is_its_flops_and_sizes() -> None:
 
 def test_all_else_is_the_bytes_it_moves() -> None:
     what = features(signature("aten.relu_.default", (4, 8), out=(4, 8)))
-    assert (what.kind, what.work) == ("aten.relu float32", 2 * 4 * 8 * 4)
+    assert (what.kind, what.work) == ("aten.relu_ float32", 2 * 4 * 8 * 4)
 
 
 def test_a_view_is_free_of_size() -> None:
@@ -202,7 +202,8 @@ def test_operators_are_learnt_with_their_shapes() -> None:
     assert products == {2 * 3 * 4 * 8}  # of the input and of the weight: two calls, told apart by their order
     assert sum(each.kind == "aten.mm float32" for each in kinds) == 2
     assert any(each.kind == "aten.threshold_backward float32" for each in kinds)
-    assert all(seconds >= 0 for seconds in learnt.overheads.values())
+    for name, seconds in learnt.overheads.items():
+        assert seconds <= 0 if name.endswith("observing") else seconds >= 0
 
 
 # Ceilings -------------------------------------------------------------------------------------------------------------

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
-from torchtally.profiler.capture.allocator import kernels_of
-from torchtally.profiler.capture.clock import DeviceSweep, Spent
+from torchtally.profiler.capture.allocator import Account, kernels_of
+from torchtally.profiler.capture.clock import Clock
 from torchtally.profiler.capture.contexts import Contexts
+from torchtally.profiler.capture.device import DeviceSweep
 from torchtally.profiler.capture.entries import Entry, Kernel, Moment, Span
+from torchtally.profiler.capture.spent import Operators, Spent
 
 from .tape import BEGINNING, NODE, Tape
 
 
-def spent(tape: Tape, kernels: list[Kernel], *others: list[Entry]) -> Spent:
+def swept(tape: Tape, *others: list[Entry]) -> DeviceSweep:
     sweep = DeviceSweep(Contexts(tape.paths, tape.table, tape.notes))
     entries = [*tape.entries, *(entry for found in others for entry in found)]
     for entry in sorted((each for each in entries if isinstance(each, Moment)), key=lambda each: each.at):
         sweep.read(entry)
-    (only,) = sweep.steps(kernels)
+    return sweep
+
+
+def spent(tape: Tape, kernels: list[Kernel], *others: list[Entry]) -> Spent:
+    (only,) = swept(tape, *others).steps(kernels)
+    return only
+
+
+def operators(tape: Tape, kernels: list[Kernel], *others: list[Entry]) -> Operators:
+    (only,) = swept(tape, *others).operators(kernels)
     return only
 
 
@@ -97,6 +110,99 @@ def test_backward_is_launched_by_a_thread_of_its_own() -> None:
 
 def test_what_nobody_launched_is_outside() -> None:
     assert spent(forward(), [Kernel(BEGINNING, BEGINNING + 100, None)]) == {("", "outside"): 100}
+
+
+# By operator ----------------------------------------------------------------------------------------------------------
+
+
+def spans(tape: Tape, name: str) -> list[Span]:
+    begun = [each for each in tape.entries if isinstance(each, Moment) and each.what == "begins"]
+    return [each.span for each in begun if each.span.name == name]
+
+
+def test_each_call_of_an_operator_has_what_it_launched() -> None:
+    """The second call launched nothing, the third two kernels, the second of which began before the first had ended."""
+    tape = Tape("twice")
+    tape.boundary()
+    with tape.module("twice"):
+        for _ in range(3):
+            tape.operator(1, "aten::relu")
+    tape.spend(97)
+    tape.boundary()
+    first, _, third = spans(tape, "aten::relu")
+    kernels = [(10, 14, first), (20, 30, third), (25, 33, third)]
+    found = operators(tape, [Kernel(BEGINNING + begins, BEGINNING + ends, span) for begins, ends, span in kernels])
+    assert found == {("twice", "forward", "aten.relu"): [14 - 10, 0, (30 - 20) + (33 - 30)]}
+
+
+def test_what_an_operator_calls_is_its_own() -> None:
+    tape = Tape("conv")
+    tape.boundary()
+    with tape.module("conv"), tape.range("aten::convolution", 0), tape.range("aten::cudnn_convolution"):
+        tape.spend(5)
+    tape.boundary()
+    (inner,) = spans(tape, "aten::cudnn_convolution")
+    found = operators(tape, [Kernel(BEGINNING + 1, BEGINNING + 4, inner)])
+    assert found == {("conv", "forward", "aten.convolution"): [4 - 1]}
+
+
+def test_operators_of_backward_are_their_modules() -> None:
+    tape = Tape("fc")
+    tape.boundary()
+    with tape.module("fc"):
+        number = tape.operator(1, "aten::addmm")
+    engine = Tape("fc", thread=2)
+    engine.spend(2)
+    with engine.range(NODE + "AddmmBackward0", number):
+        engine.operator(3, "aten::mm")
+        engine.operator(3, "aten::mm")
+    tape.spend(50)
+    tape.boundary()
+    of_input, of_weight = spans(engine, "aten::mm")
+    kernels = [Kernel(BEGINNING + at, BEGINNING + at + 5, span) for at, span in ((10, of_input), (20, of_weight))]
+    found = operators(tape, kernels, engine.entries)
+    assert found[("fc", "backward", "aten.mm")] == [5, 5]
+    assert found[("fc", "forward", "aten.addmm")] == [0]
+
+
+def test_a_kernel_in_a_module_and_in_no_operator_has_no_name() -> None:
+    tape = forward()
+    (module,) = spans(tape, "torchtally.module:1")
+    found = operators(tape, [Kernel(BEGINNING + 10, BEGINNING + 17, module)])
+    assert found["first", "forward", ""] == [7]
+
+
+def test_the_operators_of_each_step_are_its_own() -> None:
+    tape = Tape("relu")
+    for _ in range(2):
+        tape.boundary()
+        with tape.module("relu"):
+            tape.operator(10, "aten::relu")
+    tape.boundary()
+    one, two = spans(tape, "aten::relu")
+    kernels = [Kernel(BEGINNING + at, BEGINNING + at + 3, span) for at, span in ((2, one), (14, two))]
+    place = ("relu", "forward", "aten.relu")
+    assert swept(tape).operators(kernels) == [{place: [3]}, {place: [3]}]
+
+
+@dataclass
+class Kept:
+    """A closed account of a device."""
+
+    entries: list[Entry]
+    kernels: list[Kernel]
+
+
+def test_the_clock_of_a_cuda_device_reads_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    tape = forward()
+    kept = Kept(tape.entries, [kernel(tape, 10, 40, "aten::addmm")])
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    model = torch.nn.Sequential(OrderedDict(first=torch.nn.Identity(), second=torch.nn.Identity()))
+    clock = Clock(model, "cuda", keep=lambda: nullcontext(cast(Account, kept)))
+    clock.observe(lambda: None)
+    clock._markers.notes[:], clock._markers.table = tape.notes, tape.table  # the tape's step, not the one taken
+    assert clock.spent() == ({("first", "forward"): 40 - 10, ("", "idle"): 100 - 30},)
+    assert clock.operators() == ({("first", "forward", "aten.addmm"): [30], ("second", "forward", "aten.relu"): [0]},)
 
 
 # As the profiler reports them -----------------------------------------------------------------------------------------

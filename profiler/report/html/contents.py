@@ -64,7 +64,9 @@ def audit_html(audit: Audit) -> bytes:
     seen = audit.observed
     height, width = seen.config.resolution
     where = audit.environment.get("device_name") or audit.environment["device"]
-    claims = [] if not audit.claims else [_claims(audit)]
+    claims = [_claims(audit)] if audit.claims else []
+    if audit.seconds:
+        claims.append(_by_the_clock(audit))
     return html(
         Page(
             title="The walkthrough, audited",
@@ -75,6 +77,7 @@ def audit_html(audit: Audit) -> bytes:
             sections=(
                 *claims,
                 _theory(audit.layers),
+                _memory(audit.memory, audit.foreseen, ("the run", "the closed form")),
                 _modules(seen.ledger),
                 _ledger(seen.ledger),
                 _environment(audit.environment),
@@ -101,7 +104,10 @@ def _memory(memory: Memory, beside: Memory | None, names: tuple[str, str]) -> Se
         "the order of events and not time."
     )
     if beside is not None:
-        about += f" The line is {names[1]}, laid along {names[0]} layer by layer."
+        about += f" The line is {names[1]}, laid along {names[0]} layer by layer. Each has a peak of its own, and the "
+        about += "table below says what was live there."
+        if "workspace" not in {block.category for block in beside.stream.blocks}:
+            about += " It has no workspaces, the scratch memory inside an operator, which is a backend's."
     return Section(
         id="memory",
         title="Memory over the step",
@@ -152,6 +158,16 @@ def _claims(audit: Audit) -> Section:
         about="Every figure and rule that the document states: whether it follows from the document's own rules "
         "(arithmetic), and whether it holds in a run (verdict).",
         data=claims_table(audit.claims),
+    )
+
+
+def _by_the_clock(audit: Audit) -> Section:
+    return Section(
+        id="seconds",
+        title="The same claims, by the clock",
+        about="FLOPs and seconds are different claims. These are the claims of computing work, asked of a clock; "
+        "theory is what calibration foresees, where this machine was calibrated.",
+        data=claims_table(audit.seconds),
     )
 
 

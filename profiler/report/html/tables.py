@@ -14,7 +14,7 @@ from ..terminal import ORDER
 from .columns import Json, Kind, figures, shapes, table, values, words
 
 if TYPE_CHECKING:
-    from ...audit.walkthrough import ClaimRow
+    from ...audit.claim_row import ClaimRow
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Row))
 
@@ -106,7 +106,7 @@ def claims_table(claims: Iterable[ClaimRow]) -> Json:
             {**words("section", (entry.claim.section for entry in claims)), "more": True},
             words("layer", (entry.claim.layer for entry in claims), kind="path"),
             words("phase", (entry.claim.phase or None for entry in claims)),
-            words("quantity", (entry.claim.quantity for entry in claims)),
+            words("quantity", (row.quantity for row in rows)),
             words("printed", (entry.claim.printed for entry in claims), label="claimed"),
             words("verdict", (row.verdict for row in rows)),
             words("arithmetic", (row.arithmetic for row in rows)),

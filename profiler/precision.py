@@ -1,0 +1,44 @@
+"""TF32 on CUDA: whether products of float32 may be rounded to it, read and set for a while.
+
+PyTorch has two sets of switches: `fp32_precision`, where there is one, and the older `allow_tf32`, which later versions
+refuse to read once the two have been used side by side. The newer one is taken where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+_NEW, _OLD = "fp32_precision", "allow_tf32"
+TF32 = "tf32"  # as a ceiling of its own, and as the newer switch has it
+
+
+def tf32() -> dict[str, bool]:
+    """Whether `matmul` and `convolution` of float32 run as TF32 where the device can."""
+    return {name: getattr(switch, key) in (TF32, True) for name, (switch, key) in _switches().items()}
+
+
+@contextmanager
+def with_tf32(allowed: bool) -> Iterator[None]:
+    """For a block, in both; afterwards as before."""
+    switches = list(_switches().values())
+    before = [getattr(switch, key) for switch, key in switches]
+    try:
+        for switch, key in switches:
+            setattr(switch, key, allowed if key == _OLD else TF32 if allowed else "ieee")
+        yield
+    finally:
+        for (switch, key), value in zip(switches, before, strict=True):
+            setattr(switch, key, value)
+
+
+def _switches() -> dict[str, tuple[Any, str]]:
+    """The object and the name of its attribute."""
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    if hasattr(cudnn, "conv") and hasattr(cudnn.conv, _NEW):
+        return {"matmul": (matmul, _NEW), "convolution": (cudnn.conv, _NEW)}
+    return {"matmul": (matmul, _OLD), "convolution": (cudnn, _OLD)}
