@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -270,11 +271,14 @@ class Run:
         figures = (f"{name}={self.totals[name]:,}" for name in _IN_SHORT if name in self.totals)
         return f"<torchtally run: {', '.join(figures)}>"
 
-    def compare(self) -> Comparison:
-        """Closed forms against this run's counts, layer by layer."""
+    def compare(self, machine: Machine | None = None) -> Comparison:
+        """Closed forms against this run's counts, layer by layer. With a machine (`torchtally.machine()`), and where
+        time was measured, also seconds against the least that the machine allows: see `roofline`."""
         from .compare import compare_layers
+        from .seconds.compared import seconds_rows
 
-        return compare_layers(self.ledger, self.trace, self.layers)
+        found = compare_layers(self.ledger, self.trace, self.layers)
+        return found if machine is None else replace(found, rows=(*found.rows, *seconds_rows(self._roof_rows(machine))))
 
     def __str__(self) -> str:
         from .report.terminal import ledger_text

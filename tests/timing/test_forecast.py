@@ -132,6 +132,19 @@ def test_a_bound_that_was_beaten_is_a_failure(counted: torchtally.Profile) -> No
     assert "(125%)" in row.failure
 
 
+def test_a_comparison_holds_seconds_against_the_least(counted: torchtally.Profile) -> None:
+    least = FLOPS / 2e6
+    for seconds, verdict, wrong in ((4 * least, "agrees", None), (least / 1.25, "contradicted", "theory")):
+        found = measured(counted, seconds).compare(machine())
+        (row,) = [row for row in found.rows if row.quantity == "seconds"]
+        assert (row.path, row.phase, row.verdict, row.wrong) == ("", "forward", verdict, wrong)
+        assert row.theory == pytest.approx(least)
+        assert row.measured == pytest.approx(seconds)
+        assert found.ok is (wrong is None)
+    assert not [row for row in measured(counted, least).compare().rows if row.quantity == "seconds"]
+    assert not [row for row in counted.compare(machine()).rows if row.quantity == "seconds"]  # no time was measured
+
+
 def test_model_flop_utilization(counted: torchtally.Profile) -> None:
     """Of a step of one second: forward and the weight's gradient, over 2 MFLOP/s."""
     assert measured(counted, 0.5).utilization(machine()) == pytest.approx(2 * FLOPS / 2e6)

@@ -17,6 +17,7 @@ from torchtally.profiler.capture.contexts import Contexts
 from torchtally.profiler.capture.device import DeviceSweep
 from torchtally.profiler.capture.entries import Entry, Kernel, Moment, Span
 from torchtally.profiler.capture.spent import Operators, Spent
+from torchtally.profiler.errors import MeasurementError
 
 from .tape import BEGINNING, NODE, Tape
 
@@ -203,6 +204,17 @@ def test_the_clock_of_a_cuda_device_reads_kernels(monkeypatch: pytest.MonkeyPatc
     clock._markers.notes[:], clock._markers.table = tape.notes, tape.table  # the tape's step, not the one taken
     assert clock.spent() == ({("first", "forward"): 40 - 10, ("", "idle"): 100 - 30},)
     assert clock.operators() == ({("first", "forward", "aten.addmm"): [30], ("second", "forward", "aten.relu"): [0]},)
+
+
+def test_a_profiler_that_sees_no_kernel_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not a step of nothing but idleness."""
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    kept = Kept(forward().entries, [])
+    clock = Clock(torch.nn.Identity(), "cuda", keep=lambda: nullcontext(cast(Account, kept)))
+    clock.observe(lambda: None)
+    for read in (clock.spent, clock.operators):
+        with pytest.raises(MeasurementError, match="saw no kernel on the CUDA device"):
+            read()
 
 
 # As the profiler reports them -----------------------------------------------------------------------------------------
