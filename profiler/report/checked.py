@@ -49,6 +49,9 @@ class At:
             self.expected("text", value)
         return value
 
+    def texts(self, values: Any) -> tuple[str, ...]:
+        return tuple(self[n].text(value) for n, value in enumerate(self.items(values)))
+
     def one_of(self, value: Any, words: Collection[Word]) -> Word:
         for word in words:
             if value == word:

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...theory.layer import Layer
-from ...theory.phase import GAPS, PHASES
-from ...theory.stream import CATEGORIES, Block, Event, Stream
+from ...theory.phase import PHASES
 from ...theory.tensor import ITEMSIZE, TensorSpec
 from ..errors import FileFormatError, UsageError
 from ..formulas import Price
-from ..memory import Memory
 from ..pricing import PRICES, Prices
 from ..records import (
     SAVED_ROLES,
@@ -30,15 +28,14 @@ from ..records import (
     Trace,
 )
 from ..run import Run
-from ..seconds.timing import Place, Timing
 from .checked import LARGEST, At, type_hints
-from .run_schema import COLUMNS, KIND, MEMORY, SCHEMA, SECTIONS, TIMING, layer_kinds
+from .measured_reader import read_memory, read_timing
+from .run_schema import COLUMNS, KIND, SCHEMA, SECTIONS, layer_kinds
 
 MOST_BYTES = 256 * 2**20
 """Of a file: a run of ten thousand modules takes a few of them."""
 
 MOST_DIMENSIONS = 64
-MOST_STEPS = 100_000
 
 _GRADIENTS: tuple[Literal["input", "output", "parameter"], ...] = ("input", "output", "parameter")
 
@@ -108,7 +105,11 @@ class _Reader:
         if len(self.paths) < len(self.modules):
             self.at["modules"].fail("two modules have one path")
         return Run(
-            self._trace(), layers=self._layers(), prices=self._prices(), memory=self._memory(), timing=self._timing()
+            self._trace(),
+            layers=self._layers(),
+            prices=self._prices(),
+            memory=read_memory(self.at["memory"], self.content["memory"], self._at_place),
+            timing=read_timing(self.at["timing"], self.content["timing"]),
         )
 
     def _trace(self) -> Trace:
@@ -123,7 +124,7 @@ class _Reader:
             saved=tuple(self._saved(at, row) for at, row in self._rows("saved")),
             saved_unknown=tuple(self._module_place(at["saved_unknown"][n], row) for n, row in unknown),
             second_order=at["second_order"].flag(content["second_order"]),
-            notes=self._texts(at["notes"], content["notes"]),
+            notes=at["notes"].texts(content["notes"]),
         )
 
     # Shared parts -----------------------------------------------------------------------------------------------------
@@ -134,10 +135,6 @@ class _Reader:
     def _rows(self, section: str) -> Iterator[tuple[At, list[Any]]]:
         at = self.at[section]
         return ((at[n], row) for n, row in enumerate(at.rows(self.content[section], COLUMNS[section])))
-
-    @staticmethod
-    def _texts(at: At, value: Any) -> tuple[str, ...]:
-        return tuple(at[n].text(item) for n, item in enumerate(at.items(value)))
 
     def _environment(self) -> Mapping[str, Any]:
         at, found = self.at["environment"], self.content["environment"]
@@ -301,71 +298,6 @@ class _Reader:
         except (ValueError, TypeError, ArithmeticError) as error:
             at.fail(str(error))
         return layer
-
-    def _memory(self) -> Memory | None:
-        if self.content["memory"] is None:
-            return None
-        at = self.at["memory"]
-        found = at.fields(self.content["memory"], MEMORY)
-        reserved = at["reserved"]
-        pairs = [(reserved[n], reserved[n].items(row, 2)) for n, row in enumerate(reserved.items(found["reserved"]))]
-        return Memory(
-            stream=self._stream(at, found),
-            device=at["device"].text(found["device"]),
-            reserved=tuple((at.text(name), at.integer(size)) for at, (name, size) in pairs),
-            notes=self._texts(at["notes"], found["notes"]),
-        )
-
-    def _timing(self) -> Timing | None:
-        if self.content["timing"] is None:
-            return None
-        at = self.at["timing"]
-        found = at.fields(self.content["timing"], TIMING)
-        steps = at["steps"].integer(found["steps"], 1, MOST_STEPS)
-        bare = at["bare"].items(found["bare"]) or at["bare"].fail("no step was timed")
-        return Timing(
-            bare=tuple(at["bare"][n].integer(time, 1) for n, time in enumerate(bare)),
-            observed=self._observed(at["observed"], found["observed"], steps),
-            device=at["device"].text(found["device"]),
-            predicted=at["predicted"].flag(found["predicted"]),
-            notes=self._texts(at["notes"], found["notes"]),
-        )
-
-    @staticmethod
-    def _observed(at: At, table: Any, steps: int) -> tuple[Mapping[Place, int], ...]:
-        found: tuple[dict[Place, int], ...] = tuple({} for _ in range(steps))
-        for n, (path, what, times) in enumerate(at.rows(table, COLUMNS["observed"])):
-            place: Place = at[n]["path"].text(path), at[n]["what"].one_of(what, (*PHASES, *GAPS))
-            for step, time in zip(found, at[n]["nanoseconds"].items(times, steps), strict=True):
-                if time is not None:
-                    step[place] = at[n]["nanoseconds"].integer(time)
-        if not all(sum(step.values()) for step in found):
-            at.fail("a step took no time")
-        return found
-
-    def _stream(self, at: At, found: dict[str, Any]) -> Stream:
-        blocks = enumerate(at["blocks"].rows(found["blocks"], COLUMNS["blocks"]))
-        events = enumerate(at["events"].rows(found["events"], COLUMNS["events"]))
-        made = tuple(self._block(at["blocks"][n], row) for n, row in blocks)
-        listed = enumerate(at["before"].items(found["before"]))
-        before = tuple(at["before"][n].integer(place, 0, len(made) - 1) for n, place in listed)
-        happened = tuple(self._event(at["events"][n], row, len(made)) for n, row in events)
-        try:
-            return Stream(blocks=made, before=before, events=happened)
-        except ValueError as error:
-            at["events"].fail(str(error))
-
-    def _block(self, at: At, row: list[Any]) -> Block:
-        size, category, place, operator = row
-        path, phase = self._at_place(at["place"], place)
-        kind = at["category"].one_of(category, CATEGORIES)
-        return Block(at["bytes"].integer(size), kind, path, phase, at["operator"].text(operator))
-
-    def _event(self, at: At, row: list[Any], blocks: int) -> Event:
-        block, opens, place = row
-        path, phase = self._at_place(at["place"], place)
-        opened = bool(at["opens"].integer(opens, 0, 1))
-        return Event(at["block"].integer(block, 0, blocks - 1), opened, path, phase)
 
 
 class _KeptPrices(Prices):
