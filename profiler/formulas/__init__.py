@@ -4,19 +4,6 @@ shares nothing with the closed forms for layers, against which it is checked.
 A formula sees shapes and integer settings, never data. Argument positions are those of the operator's schema.
 """
 
-from . import algorithms, attention, elementwise, products, recurrent, windows
 from .price import Formula, Price, argument, is_complex, is_floating
 
-__all__ = [
-    "Formula",
-    "Price",
-    "algorithms",
-    "argument",
-    "attention",
-    "elementwise",
-    "is_complex",
-    "is_floating",
-    "products",
-    "recurrent",
-    "windows",
-]
+__all__ = ["Formula", "Price", "argument", "is_complex", "is_floating"]

@@ -12,7 +12,8 @@ import torchvision  # noqa: F401 - registers its operators
 
 import torchtally
 from torchtally.profiler.formulas import Price
-from torchtally.profiler.pricing import FREE, PRICES, Prices
+from torchtally.profiler.formulas.table import FREE
+from torchtally.profiler.pricing import PRICES, Prices
 from torchtally.profiler.records import Signature
 
 from .running import tensor
