@@ -28,7 +28,7 @@ from torch.nn import functional as F  # noqa: N812 - the field's own name for it
 sys.path.insert(0, str(Path(__file__).parent))
 
 from memory_models import builders
-from results import device_or_exit, write_results
+from results import DEVICE, device_or_exit, write_results
 from shapes import Llama, LlamaShape
 
 from torchtally import Workload
@@ -246,7 +246,7 @@ def llama() -> tuple[str, dict[str, Any], bool]:
 
 
 @click.command(help=__doc__)
-@click.option("--device", default="cpu", show_default=True)
+@DEVICE
 @click.option("--part", "parts", type=click.Choice(["zoo", "llama"]), multiple=True, help="Only this part.")
 @click.option("--only", multiple=True, help="Models whose names begin so; may be repeated.")
 @click.option("--output", help="Write benchmarks/results/NAME.{json,md}.")

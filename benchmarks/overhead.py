@@ -1,7 +1,11 @@
 """What observing costs, side by side: torchtally, bare hooks, an empty dispatch mode, and the tools that people know.
 
-Each process runs every instrument in turn, several rounds, one thread, and keeps the least CPU seconds of a step
-(forward and backward) for each; the table has the medians over the processes.
+Each process runs every instrument in turn, several rounds, one thread, and keeps the least seconds of a step (forward
+and backward) for each; the table has the medians over the processes.
+
+Seconds are the process's own on a CPU. On CUDA they are the wall clock's, from an idle device to an idle device: CPU
+seconds would count a host that spins while it waits. What the host spends observing while the device still works costs
+nothing there, so that a step of long kernels shows less than one of short ones.
 
     python benchmarks/overhead.py [--processes 5] [--device cpu|cuda] [--output NAME]
         [--part chain|depth|cnn|memory|llama] ...
@@ -28,13 +32,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from results import device_or_exit, write_results
+from results import DEVICE, device_or_exit, write_results
 from shapes import LlamaShape, chain, llama_on_meta
 
 import torchtally
 from torchtally.models import CNN, CNNConfig, example
 from torchtally.profiler.capture.operators import OperatorRecorder
-from torchtally.profiler.capture.watch import MemoryWatch
+from torchtally.profiler.capture.watch import MemoryWatch, memory_device
 from torchtally.profiler.measure import measure_memory
 
 Instrument = Callable[[nn.Module], contextlib.AbstractContextManager[Any]]
@@ -117,7 +121,7 @@ def _mem_tracker(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _memory_account(model: nn.Module) -> Iterator[None]:
-    watch = MemoryWatch(model)
+    watch = MemoryWatch(model, device=memory_device(model))
     watch.begin()
     try:
         yield
@@ -155,16 +159,30 @@ def _step(model: nn.Module, x: torch.Tensor) -> Callable[[], None]:
     return step
 
 
+def timer(device: str) -> Callable[[], float]:
+    """Seconds of what a step costs there (see above)."""
+    return _when_idle if device == "cuda" else time.process_time
+
+
+def _when_idle() -> float:
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _timer_of(model: nn.Module) -> Callable[[], float]:
+    return timer(next(model.parameters()).device.type)
+
+
 def _least(instrument: Instrument, model: nn.Module, step: Callable[[], None], rounds: int) -> list[float]:
-    """CPU seconds of one step in each round, the first step inside the instrument not counted."""
-    seconds = []
+    """Seconds of one step in each round, the first step inside the instrument not counted."""
+    seconds, now = [], _timer_of(model)
     for _ in range(rounds):
         with instrument(model):
             if instrument is not _mem_tracker:  # which takes one step and no more
                 step()
-            start = time.process_time()
+            start = now()
             step()
-            seconds.append(time.process_time() - start)
+            seconds.append(now() - start)
     return seconds
 
 
@@ -243,9 +261,10 @@ def part_memory(device: str) -> dict[str, Any]:
 
 
 def _watching(model: nn.Module, step: Callable[[], None]) -> float:
-    start = time.process_time()
+    now = _timer_of(model)
+    start = now()
     measure_memory(torchtally.Workload(model=model, step=step))
-    return time.process_time() - start
+    return now() - start
 
 
 def part_llama(device: str) -> dict[str, Any]:
@@ -286,7 +305,7 @@ def _processes(part: str, device: str, count: int) -> list[dict[str, float]]:
 
 @click.command(help=__doc__)
 @click.option("--processes", type=click.IntRange(min=1), default=5, show_default=True)
-@click.option("--device", default="cpu", show_default=True)
+@DEVICE
 @click.option("--part", "parts", type=click.Choice(list(PARTS)), multiple=True, help="Only this part; may be repeated.")
 @click.option("--output", help="Write benchmarks/results/NAME.{json,md}.")
 def main(processes: int, device: str, parts: tuple[str, ...], output: str | None) -> None:

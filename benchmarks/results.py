@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 
 from torchtally.profiler.environment import environment
 from torchtally.profiler.report.files import write_atomically
 
+DEVICE = click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 FOLDER = Path(__file__).parent / "results"
 
 
@@ -24,9 +29,30 @@ def device_or_exit(device: str) -> None:
         sys.exit(0)
 
 
+def where(device: str) -> dict[str, Any]:
+    """Device, driver and versions: all that figures depend on."""
+    facts = environment(device)
+    for package in ("torchvision", "transformers"):
+        try:
+            facts[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {**facts, "driver": driver()} if facts["device"] == "cuda" else facts
+
+
+def driver(run: Callable[..., Any] = subprocess.run) -> str:
+    """The version of NVIDIA's driver, as its own tool has it."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        said = run(command, capture_output=True, text=True, check=True, timeout=60).stdout.split()
+    except (OSError, subprocess.SubprocessError):
+        said = []
+    return said[0] if said else "not known: nvidia-smi does not say"
+
+
 def write_results(name: str, table: str, content: dict[str, Any], device: str) -> None:
     """benchmarks/results/NAME.md and, with the raw samples, NAME.json; both name device, versions, command."""
-    facts = {**environment(device), "date": datetime.now(UTC).date().isoformat()}
+    facts = {**where(device), "date": datetime.now(UTC).date().isoformat()}
     command = "python benchmarks/" + shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     heading = ", ".join(f"{key} {value}" for key, value in facts.items())
     write_atomically(FOLDER / f"{name}.md", f"# {name}\n\n{heading}\n\n    {command}\n\n{table}\n")

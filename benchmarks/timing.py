@@ -4,8 +4,11 @@ Each figure is the median over processes of its own. In each, a step's time is t
 turns with observed ones. The machine is calibrated first, in a process of its own, on networks of other shapes; the
 bare roofline stands beside what is predicted from calibrated curves. Nothing else should run meanwhile.
 
-    python benchmarks/timing.py [--processes 5] [--part closure|predicted] [--only NAME] [--threads N] [--keep-memory]
-        [--output NAME]
+On CUDA layers have the seconds of their kernels, and what no kernel fills is idle; a prediction has the longer of each
+operator's kernels and of its launch.
+
+    python benchmarks/timing.py [--device cpu|cuda] [--processes 5] [--part closure|predicted] [--only NAME]
+        [--threads N] [--keep-memory] [--output NAME]
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from results import device_or_exit, write_results
+from results import DEVICE, device_or_exit, write_results
 from timing_models import CLOSED, CNNS, PREDICTED, workload
 
 from torchtally.profiler.machine import take_machine
@@ -48,10 +51,10 @@ Sample = dict[str, Any]
 # In processes of their own --------------------------------------------------------------------------------------------
 
 
-def closed(name: str, repeats: int) -> Sample:
+def closed(name: str, device: str, repeats: int) -> Sample:
     """What layers, loss and optimizer explain of the step, and what observing it costs."""
-    timing = measure_time(workload(name), repeats)
-    gaps = {gap: timing.share("", gap) for gap in ("python", "autograd", "outside")}  # type: ignore[arg-type]
+    timing = measure_time(workload(name, device), repeats)
+    gaps = {gap: timing.share("", gap) for gap in ("python", "autograd", "idle", "outside")}  # type: ignore[arg-type]
     spread = timing.step.spread / timing.seconds
     return {
         "seconds": timing.seconds,
@@ -64,17 +67,17 @@ def closed(name: str, repeats: int) -> Sample:
     }
 
 
-def calibrated(path: str, rounds: int) -> Sample:
+def calibrated(path: str, device: str, rounds: int) -> Sample:
     """The machine, written to `path`."""
-    machine = take_machine(rounds=rounds)
+    machine = take_machine(device, rounds=rounds)
     Path(path).write_text(json.dumps(to_json(machine)), encoding="utf-8")
     return {"samples": len(machine.samples)}
 
 
-def predicted(name: str, repeats: int, path: str) -> Sample:
+def predicted(name: str, device: str, repeats: int, path: str) -> Sample:
     """Measured, predicted, and the roofline's bound, for the step and for each of its rows."""
     machine = from_json(json.loads(Path(path).read_text(encoding="utf-8")))
-    work = workload(name)
+    work = workload(name, device)
     timing = measure_time(work, repeats)
     with profile(work.model) as counted:
         work.step()
@@ -125,11 +128,13 @@ def closure_lines(samples: dict[str, list[Sample]]) -> list[str]:
     lines = [
         "### How much of the step is explained",
         "",
-        "| step | seconds | give or take | observed / bare | closure | Python | between nodes | outside |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| step | seconds | give or take | observed / bare | closure | Python | between nodes | idle | outside |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, found in samples.items():
-        shares = " | ".join(f"{_median(found, each):.1%}" for each in ("closure", "python", "autograd", "outside"))
+        shares = " | ".join(
+            f"{_median(found, each):.1%}" for each in ("closure", "python", "autograd", "idle", "outside")
+        )
         lines.append(
             f"| {name} | {_median(found, 'seconds'):.4f} | {_median(found, 'spread'):.1%} | "
             f"{_median(found, 'overhead'):.3f} | {shares} |"
@@ -194,7 +199,7 @@ def _highest(found: Sequence[Sample]) -> tuple[int, list[tuple[str, float]]]:
 @click.option("--processes", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--repeats", type=click.IntRange(min=1), default=7, show_default=True, help="Steps in each process.")
 @click.option("--rounds", type=click.IntRange(min=1), default=24, show_default=True, help="Of calibration.")
-@click.option("--device", default="cpu", show_default=True)
+@DEVICE
 @click.option("--threads", type=click.IntRange(min=1), help="Of torch; its own choice if left out.")
 @click.option("--part", "parts", type=click.Choice(["closure", "predicted"]), multiple=True, help="May be repeated.")
 @click.option("--only", multiple=True, help="Only steps whose name begins so; may be repeated.")
@@ -212,23 +217,21 @@ def main(
     output: str | None,
 ) -> None:
     device_or_exit(device)
-    if device != "cpu":
-        raise click.UsageError("seconds are attributed on the CPU only, so far")
     if keep_memory:
         os.environ.update(KEEP_MEMORY)
     content: dict[str, dict[str, list[Sample]]] = {}
     lines: list[str] = []
     if "closure" in parts or not parts:
         content["closure"] = {
-            name: _processes(closed, processes, threads, name, repeats) for name in _chosen(CLOSED, only)
+            name: _processes(closed, processes, threads, name, device, repeats) for name in _chosen(CLOSED, only)
         }
         lines += closure_lines(content["closure"])
     if "predicted" in parts or not parts:
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder) / "machine.json")
-            _processes(calibrated, 1, threads, path, rounds)
+            _processes(calibrated, 1, threads, path, device, rounds)
             content["predicted"] = {
-                name: _processes(predicted, processes, threads, name, repeats, path)
+                name: _processes(predicted, processes, threads, name, device, repeats, path)
                 for name in _chosen(PREDICTED, only)
             }
         lines += predicted_lines(content["predicted"])

@@ -171,6 +171,8 @@ def _profiled(entry: Entry, model: nn.Module, device: str) -> tuple[Profile, flo
     with profile(model) as run:
         _step(entry, model, device)
     _ = run.ledger
+    if device == "cuda":
+        torch.cuda.synchronize()
     seconds = time.perf_counter() - start
     model.zero_grad()
     return run, seconds
@@ -262,7 +264,13 @@ def table(rows: list[Row], failed: dict[str, str], seconds: float) -> str:
 
 
 @click.command()
-@click.option("--device", default="cpu", show_default=True, help="cpu (large models on fake tensors), cuda or meta")
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda", "meta"]),
+    default="cpu",
+    show_default=True,
+    help="On the CPU, large models are on fake tensors.",
+)
 @click.option("--only", multiple=True, help="models whose names begin so; may be repeated")
 @click.option("--limit", type=int, help="at most so many models")
 @click.option("--json", "as_json", is_flag=True, help="print JSON lines instead of a table")
@@ -285,7 +293,7 @@ def main(device: str, only: tuple[str, ...], limit: int | None, as_json: bool, o
             click.echo(f"{entry.name}: {failed[entry.name]}", err=True)
         gc.collect()
     shown = table(rows, failed, time.perf_counter() - start)
-    name = output or (f"zoo-{torch.device(device).type}" if not only and limit is None else None)
+    name = output or (f"zoo-{device}" if not only and limit is None else None)
     if name:
         write_results(name, shown, {"rows": [asdict(row) for row in rows], "failed": failed}, device)
     click.echo(shown.splitlines()[0], err=as_json)

@@ -59,7 +59,7 @@ def count(
         with watched:
             outputs = model(*args, **given)
             if backward:
-                _backward(outputs)
+                backward_of_sum(outputs)
     return watched
 
 
@@ -70,8 +70,8 @@ def _together(named: dict[str, Any], more: Mapping[str, Any] | None) -> dict[str
     return {**named, **(more or {})}
 
 
-def _backward(outputs: Any) -> None:
-    """Of the sum of all outputs that need a gradient, without an operator of our own: each is given ones."""
+def backward_of_sum(outputs: Any) -> None:
+    """Backward of the sum of all outputs that need a gradient, without an operator of our own: each is given ones."""
     roots = [tensor for tensor in tensors_in(outputs) if tensor.requires_grad]
     if roots:
         torch.autograd.backward(roots, [torch.ones_like(tensor) for tensor in roots])

@@ -16,10 +16,11 @@ import torch
 from torch import nn
 
 from ...theory.phase import Gap, Phase
+from ..errors import MeasurementError
 from .allocator import Account, account
 from .attribution import SequenceTable
 from .contexts import Context, Contexts, is_node, is_remark
-from .device import DeviceSweep
+from .device import NO_KERNELS, DeviceSweep
 from .entries import Entry, Moment, Span
 from .memory import NOTE, Markers, Note
 from .spent import Operators, Spent, add, operator_name, whose
@@ -73,17 +74,24 @@ class Clock:
 
     def spent(self) -> tuple[Spent, ...]:
         """Of each observed step, on a CUDA device by what it did, else by what the step's thread did. Raises
-        StepsDifferError where the model was not given the same shapes in each."""
+        StepsDifferError where the model was not given the same shapes in each, MeasurementError where the profiler saw
+        nothing of a CUDA device."""
         if self.device == "cuda":
-            return tuple(step for kept in self._accounts for step in self._on_device(kept).steps(kept.kernels))
+            return tuple(step for kept in self._seen() for step in self._on_device(kept).steps(kept.kernels))
         return tuple(step for found in self._swept(_Sweep) for step in found.steps)
 
     def operators(self) -> tuple[Operators, ...]:
         """Of each observed step, without its gaps. On a CUDA device an operator has the time of what it launched, which
         may be none. Raises as `spent` does."""
         if self.device == "cuda":
-            return tuple(step for kept in self._accounts for step in self._on_device(kept).operators(kept.kernels))
+            return tuple(step for kept in self._seen() for step in self._on_device(kept).operators(kept.kernels))
         return tuple(step for found in self._swept(_ByOperator) for step in found.operators)
+
+    def _seen(self) -> list[Account]:
+        """What was observed, of a device that was seen at work: without a kernel nothing is known of idleness."""
+        if not any(kept.kernels for kept in self._accounts):
+            raise MeasurementError(NO_KERNELS)
+        return self._accounts
 
     def _on_device(self, kept: Account) -> DeviceSweep:
         markers = self._markers

@@ -15,6 +15,11 @@ from .contexts import Contexts
 from .entries import Kernel, Moment, Span
 from .spent import Operators, Spent, add, operator_name, whose
 
+NO_KERNELS = (
+    "PyTorch's profiler saw no kernel on the CUDA device: this build or this container keeps CUPTI from it, and "
+    "without it no seconds can be measured there"
+)
+
 Launcher: TypeAlias = tuple[str, Phase, Span | None]
 """Module path and phase, and the operator: who launched a kernel."""
 

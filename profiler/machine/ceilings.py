@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...theory.roofline import Ceilings
 from ..capture.allocator import account
+from ..capture.device import NO_KERNELS
 from ..errors import MeasurementError
 from ..precision import TF32, with_tf32
 
@@ -75,10 +76,7 @@ def shortest(nanoseconds: Iterable[int]) -> int:
     """The least that is not 0. Raises MeasurementError where the profiler saw no work on the device."""
     found = [each for each in nanoseconds if each > 0]
     if not found:
-        raise MeasurementError(
-            "PyTorch's profiler saw no kernel on the CUDA device: this build or this container keeps CUPTI from it, "
-            "and without it no seconds can be measured there"
-        )
+        raise MeasurementError(NO_KERNELS)
     return min(found)
 
 

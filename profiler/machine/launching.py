@@ -10,7 +10,6 @@ from statistics import median
 import torch
 from torch import nn
 
-from ..pricing import PRICES
 from ..profile import profile
 from ..records import Trace
 
@@ -60,9 +59,8 @@ def _step(model: nn.Module, x: torch.Tensor, optimizer: torch.optim.Optimizer, n
 
 
 def _pieces(trace: Trace, parameters: int) -> dict[str, int]:
-    """By how many the seconds of each phase are divided."""
+    """By how many the seconds of each phase are divided. Views are in no trace."""
     working = Counter[str]()
     for facts in trace.operators:
-        if not PRICES.is_free(facts.signature.operator):
-            working[facts.phase] += facts.times
+        working[facts.phase] += facts.times
     return {"forward": working["forward"], "backward": working["backward"], "optimizer": parameters}
