@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -19,6 +20,10 @@ from torchtally.profiler.environment import environment
 from torchtally.profiler.report.files import write_atomically
 
 DEVICE = click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+THREADS = click.option("--threads", type=click.IntRange(min=1), help="Of torch; its own choice if left out.")
+KEEP_MEMORY = click.option(
+    "--keep-memory", is_flag=True, help="glibc gives no memory back to the system, here and in every process."
+)
 FOLDER = Path(__file__).parent / "results"
 
 
@@ -27,6 +32,18 @@ def device_or_exit(device: str) -> None:
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         print(f"no device {device!r} here: nothing was measured")
         sys.exit(0)
+
+
+def settle(threads: int | None, keep_memory: bool) -> None:
+    """How this process and those that it starts run; results name it.
+
+    glibc reads its thresholds when a process begins. By default it returns the heap's end to the system now and then,
+    and a step that gets it back pays a fault a page: often more than its arithmetic, and differently in each process.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    if keep_memory:
+        os.environ.update({"MALLOC_TRIM_THRESHOLD_": str(2**36), "MALLOC_MMAP_THRESHOLD_": str(2**36)})
 
 
 def where(device: str) -> dict[str, Any]:

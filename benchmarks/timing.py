@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import statistics
 import sys
 import tempfile
@@ -28,7 +27,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from results import DEVICE, device_or_exit, write_results
+from results import DEVICE, KEEP_MEMORY, THREADS, device_or_exit, settle, write_results
 from timing_models import CLOSED, CNNS, PREDICTED, workload
 
 from torchtally.profiler.machine import take_machine
@@ -39,10 +38,6 @@ from torchtally.profiler.profile import profile
 from torchtally.profiler.run import Run
 from torchtally.profiler.seconds.forecast import forecast
 from torchtally.profiler.seconds.roofed import roof_rows
-
-# Read by glibc when a process begins. Else it returns the heap's end to the system now and then, and a step that gets
-# it back pays a fault a page: often more than its arithmetic, and differently in each process.
-KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**36), "MALLOC_MMAP_THRESHOLD_": str(2**36)}
 
 SMALL = 0.01  # of the step: layers below are too short to be compared with a prediction
 Sample = dict[str, Any]
@@ -200,10 +195,10 @@ def _highest(found: Sequence[Sample]) -> tuple[int, list[tuple[str, float]]]:
 @click.option("--repeats", type=click.IntRange(min=1), default=7, show_default=True, help="Steps in each process.")
 @click.option("--rounds", type=click.IntRange(min=1), default=24, show_default=True, help="Of calibration.")
 @DEVICE
-@click.option("--threads", type=click.IntRange(min=1), help="Of torch; its own choice if left out.")
+@THREADS
 @click.option("--part", "parts", type=click.Choice(["closure", "predicted"]), multiple=True, help="May be repeated.")
 @click.option("--only", multiple=True, help="Only steps whose name begins so; may be repeated.")
-@click.option("--keep-memory", is_flag=True, help="glibc gives no memory back to the system, here and in calibration.")
+@KEEP_MEMORY
 @click.option("--output", help="Write benchmarks/results/NAME.{json,md}.")
 def main(
     processes: int,
@@ -217,8 +212,7 @@ def main(
     output: str | None,
 ) -> None:
     device_or_exit(device)
-    if keep_memory:
-        os.environ.update(KEEP_MEMORY)
+    settle(threads, keep_memory)
     content: dict[str, dict[str, list[Sample]]] = {}
     lines: list[str] = []
     if "closure" in parts or not parts:

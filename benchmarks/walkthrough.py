@@ -1,12 +1,12 @@
 """The walkthrough's CNN, measured: where a training step's FLOPs, bytes and seconds go, and what the device could do.
 
-First its audit; then, in processes of their own, the device's ceilings and some steps at each batch size (SGD with
-momentum, float32 as PyTorch is set). Seconds are medians over the processes; on CUDA those of kernels. Bytes are what
-operators cannot but move. The roofline's share is the least time over the measured one. Nothing else should run
-meanwhile. Exits with 1 where the audit fails.
+First its audit; then, in processes of their own, its claims of computing asked of a clock, the device's ceilings and
+some steps at each batch size (SGD with momentum, float32 as PyTorch is set). Seconds are medians over the processes; on
+CUDA those of kernels. Bytes are what operators cannot but move. The roofline's share is the least time over the
+measured one. Nothing else should run meanwhile. Exits with 1 where the audit fails.
 
     python benchmarks/walkthrough.py [--device cpu|cuda] [--batch-size N]... [--processes 5] [--repeats 7]
-        [--output NAME]
+        [--threads N] [--keep-memory] [--output NAME]
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from results import DEVICE, device_or_exit, write_results
+from clocked import clocked, clocked_lines
+from results import DEVICE, KEEP_MEMORY, THREADS, device_or_exit, settle, write_results
 
 import torchtally
 from torchtally.models import CNN, CNNConfig, example
@@ -97,8 +99,8 @@ def measured(batch_size: int, device: str, repeats: int, top: Ceilings) -> Sampl
     }
 
 
-def in_process(run: Callable[..., Any], *arguments: Any) -> Any:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+def in_process(run: Callable[..., Any], *arguments: Any, threads: int | None = None) -> Any:
+    with multiprocessing.get_context("spawn").Pool(1, torch.set_num_threads if threads else None, (threads,)) as pool:
         return pool.apply(run, arguments)
 
 
@@ -221,18 +223,31 @@ def ceiling_lines(top: Ceilings) -> list[str]:
 @click.option("--batch-size", "batches", type=click.IntRange(min=2), multiple=True, help=f"May be repeated. {BATCHES}")
 @click.option("--processes", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--repeats", type=click.IntRange(min=1), default=7, show_default=True, help="Steps in each process.")
+@THREADS
+@KEEP_MEMORY
 @click.option("--output", help="Write benchmarks/results/NAME.{json,md}.")
-def main(device: str, batches: tuple[int, ...], processes: int, repeats: int, output: str | None) -> None:
+def main(
+    device: str,
+    batches: tuple[int, ...],
+    processes: int,
+    repeats: int,
+    threads: int | None,
+    keep_memory: bool,
+    output: str | None,
+) -> None:
     device_or_exit(device)
-    audit, top = in_process(audited, device), in_process(ceilings, device)
-    lines = [*audit_lines(audit), *ceiling_lines(top)]
+    settle(threads, keep_memory)
+    run = partial(in_process, threads=threads)
+    audit, top = run(audited, device), run(ceilings, device)
+    claims = [] if audit["failed"] else [run(clocked, device) for _ in range(processes)]
+    lines = [*audit_lines(audit), *ceiling_lines(top), *clocked_lines(claims)]
     samples: dict[int, list[Sample]] = {}
     for batch_size in batches or BATCHES:
-        samples[batch_size] = [in_process(measured, batch_size, device, repeats, top) for _ in range(processes)]
+        samples[batch_size] = [run(measured, batch_size, device, repeats, top) for _ in range(processes)]
         lines += batch_lines(batch_size, samples[batch_size])
     print("\n".join(lines))
     if output:
-        content = {"audit": audit, "ceilings": asdict(top), "batches": samples}
+        content = {"audit": audit, "claims": claims, "ceilings": asdict(top), "batches": samples}
         write_results(output, "\n".join(lines), content, device)
     sys.exit(1 if audit["failed"] else 0)
 

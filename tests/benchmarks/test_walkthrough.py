@@ -83,7 +83,7 @@ def test_an_audit_that_fails_is_named_and_ends_with_1(walkthrough: ModuleType, m
         "ceilings": TOP,
         "measured": sample(100),
     }
-    monkeypatch.setattr(walkthrough, "in_process", lambda run, *arguments: answers[run.__name__])
+    monkeypatch.setattr(walkthrough, "in_process", lambda run, *arguments, threads: answers[run.__name__])
     ended = CliRunner().invoke(walkthrough.main, ["--batch-size", "32", "--processes", "2"])
     assert ended.exit_code == 1
     assert "Audit: 3 agrees, 1 unexplained." in ended.output
