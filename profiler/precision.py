@@ -6,7 +6,7 @@ refuse to read once the two have been used side by side. The newer one is taken 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,14 +21,19 @@ def tf32() -> dict[str, bool]:
     return {name: getattr(switch, key) in (TF32, True) for name, (switch, key) in _switches().items()}
 
 
+def set_tf32(allowed: Mapping[str, bool]) -> None:
+    """Each switch, as `tf32` has read them."""
+    for name, (switch, key) in _switches().items():
+        setattr(switch, key, allowed[name] if key == _OLD else TF32 if allowed[name] else "ieee")
+
+
 @contextmanager
 def with_tf32(allowed: bool) -> Iterator[None]:
     """For a block, in both; afterwards as before."""
     switches = list(_switches().values())
     before = [getattr(switch, key) for switch, key in switches]
     try:
-        for switch, key in switches:
-            setattr(switch, key, allowed if key == _OLD else TF32 if allowed else "ieee")
+        set_tf32(dict.fromkeys(_switches(), allowed))
         yield
     finally:
         for (switch, key), value in zip(switches, before, strict=True):

@@ -9,7 +9,6 @@ from ..records import Phase
 from ..verdict import Value
 from .rules import Finding
 
-
 BY_THE_CLOCK = "`torchtally audit --seconds` asks the clock"
 
 

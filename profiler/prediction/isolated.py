@@ -23,6 +23,7 @@ from ..capture.allocator import Range, account
 from ..capture.entries import Entry, Moment, Request
 from ..capture.forms import Form, from_json, layout_of
 from ..capture.tensors import tensors_in
+from ..precision import set_tf32
 from .inside import Inside
 
 _CALL = "torchtally.call"
@@ -139,6 +140,9 @@ def _apply(settings: dict[str, Any]) -> None:
     torch.set_num_threads(settings["threads"])
     torch.use_deterministic_algorithms(settings["deterministic"])
     torch.backends.mkldnn.enabled = settings["mkldnn"]
+    torch.backends.cudnn.benchmark = settings["cudnn_benchmark"]
+    torch.backends.cudnn.deterministic = settings["cudnn_deterministic"]
+    set_tf32(settings["tf32"])
 
 
 def _answer(form: Form) -> dict[str, Any]:

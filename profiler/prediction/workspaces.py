@@ -24,6 +24,7 @@ from ..cache import cache_path, processor
 from ..capture.forms import Form, can_be_repeated, from_json
 from ..environment import environment
 from ..errors import UsageError
+from ..precision import tf32
 from .inside import Inside
 
 _PACKAGE = __name__.rpartition(".")[0]
@@ -130,7 +131,8 @@ def _read(path: Path) -> dict[Form, Inside]:
 def _about() -> dict[str, Any]:
     """All that could change what happens inside an operator."""
     facts = {name: value for name, value in environment().items() if name not in ("python", "device")}
-    return {"format": 3, **facts, **_settings(), "processor": processor()}
+    gpu = environment("cuda") if torch.cuda.is_available() else None
+    return {"format": 3, **facts, **_settings(), "processor": processor(), "gpu": gpu}
 
 
 def _settings() -> dict[str, Any]:
@@ -138,6 +140,9 @@ def _settings() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "mkldnn": torch.backends.mkldnn.enabled,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "tf32": tf32(),
     }
 
 

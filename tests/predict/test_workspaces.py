@@ -154,3 +154,23 @@ def test_what_was_not_learnt_is_named_in_the_prediction(empty_cache: Path) -> No
     (note,) = (note for note in run.memory.notes if "not learnt" in note)
     assert "limit of 0 B" in note
     assert "aten.convolution (3x)" in note  # three layers, three shapes
+
+
+def test_the_other_process_runs_as_this_one(empty_cache: Path) -> None:
+    """Switches that choose kernels, read here and set there; this process is left as it was."""
+    from torchtally.profiler.precision import tf32, with_tf32
+    from torchtally.profiler.prediction.isolated import _apply
+    from torchtally.profiler.prediction.workspaces import _settings
+
+    before = _settings(), cache_file()
+    with with_tf32(not tf32()["matmul"]), torch.backends.cudnn.flags(benchmark=True, deterministic=True):
+        chosen = _settings()
+        assert cache_file() != before[1]
+    assert (chosen["cudnn_benchmark"], chosen["cudnn_deterministic"]) == (True, True)
+    assert chosen["tf32"] != before[0]["tf32"]
+    _apply(chosen)
+    try:
+        assert _settings() == chosen
+    finally:
+        _apply(before[0])
+    assert (_settings(), cache_file()) == before
