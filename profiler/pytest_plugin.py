@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_STALE] = set()
     config.addinivalue_line(
         "markers",
-        'cost(flops="2 GFLOP", forward_flops=..., backward_flops=..., parameters="1 M", saved="64 MiB"): '
+        'cost(flops="2 GFLOP", forward_flops=..., backward_flops=..., parameters="1 M", saved="64 MiB", peak="1 GiB"): '
         "the most that each cost.check of this test may find (torchtally)",
     )
 

@@ -238,20 +238,20 @@ class Run:
         against this run, the ledger, the environment.
 
         With `machine` (`torchtally.machine()`), also this run against its roofline. `beside` is another run, as of
-        `predict`, whose memory is laid over this one's; `names` are what the two are called.
+        `predict`, whose memory is laid over this one's, or shown where this one has none; `names` are what the two are
+        called.
 
-        Raises RunStateError where there is nothing to show, or where `beside` is given and one of the two has no
-        memory; UsageError where the file cannot be written; the old one is then untouched.
+        Raises RunStateError where there is nothing to show, or where `beside` is given and has no memory; UsageError
+        where the file cannot be written; the old one is then untouched.
         """
         from .report.files import check_writable, write_atomically
         from .report.html.contents import run_html
 
         check_writable(Path(path))
         other = None if beside is None else beside.memory
-        memory = self._memory if other is None else self.memory
         page = run_html(
             self,
-            memory=memory,
+            memory=self._memory,
             timing=self._timing,
             roofs=None if machine is None else (self._roof_rows(machine), machine.ceilings),
             beside=other,

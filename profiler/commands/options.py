@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +13,7 @@ import click
 from ..errors import UsageError
 
 if TYPE_CHECKING:
+    from ..machine import Machine
     from ..run import Run
 
     _SizesBase = click.ParamType[tuple[int, int]]
@@ -112,6 +114,16 @@ def written(command: Command) -> Command:
     return command
 
 
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What a report for a browser has beside the run: a known machine, what was foreseen of its memory, and in words
+    what it `lacks`."""
+
+    machine: Machine | None = None
+    foreseen: Run | None = None
+    lacks: str = ""
+
+
 def check_files(**paths: Path | None) -> None:
     """Raises UsageError, before any work is done, for a file that cannot be written or is named twice."""
     from ..report.files import check_writable
@@ -127,13 +139,22 @@ def check_files(**paths: Path | None) -> None:
         check_writable(path)
 
 
-def write_files(run: Run, *, json_path: Path | None, csv_path: Path | None, html_path: Path | None) -> None:
+def write_files(
+    run: Run,
+    *,
+    json_path: Path | None,
+    csv_path: Path | None,
+    html_path: Path | None,
+    page: Page | None = None,
+) -> None:
+    """`page` has what goes into the HTML report beside the run."""
     if json_path is not None:
         run.to_json(json_path)
     if csv_path is not None:
         run.to_csv(csv_path)
     if html_path is not None:
-        run.to_html(html_path)
+        page = page or Page()
+        run.to_html(html_path, machine=page.machine, beside=page.foreseen, names=("the run", "the prediction"))
 
 
 @contextmanager

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from .options import EXIT_DISAGREEMENT, check_files, checked_view, shown, working, write_files, written
-from .target import Setup, blamed, targeted, workload
-
-if TYPE_CHECKING:
-    from ..workload import Build, Workload
+from .target import Setup, blamed, build_of, targeted
 
 _VIEW = ("depth", "sort", "columns", "units", "inclusive")
 
@@ -56,12 +53,12 @@ def predict(
     choice = checked_view({name: options.pop(name) for name in _VIEW})
     setup = Setup(device=device_name, **options)
     limits = {name: in_bytes(amount) for name, amount in (("fits", fits), ("largest", largest_batch)) if amount}
-    build = _factory(target, setup)
+    build = build_of(target, setup)
     with working(f"predicting {target}"), blamed(f"predicting {target}"):
         if "largest" in limits:
             largest = find_largest(build, limits["largest"], learn=learn)
             show(text(f"the largest batch within {largest_batch}: {largest}"))
-            build = _factory(target, replace(setup, batch_size=largest))
+            build = build_of(target, replace(setup, batch_size=largest))
         run = foresee(build, learn=learn)
     write_files(run, json_path=json_path, csv_path=csv_path, html_path=html_path)
     show(text(f"{setting(run)}; predicted", "bold"))
@@ -72,10 +69,3 @@ def predict(
     holds = run.memory.fits(limits["fits"])
     show(text(f"{'fits' if holds else 'does not fit'} in {fits}"))
     return 0 if holds else EXIT_DISAGREEMENT
-
-
-def _factory(target: str, setup: Setup) -> Build:
-    def build(batch_size: int | None = setup.batch_size) -> Workload:
-        return workload(target, replace(setup, batch_size=batch_size))
-
-    return build

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import UsageError
-from .options import check_files, checked_view, device, shown, working, write_files, written
-from .target import Setup, blamed, targeted, workload
+from .options import Page, check_files, checked_view, device, shown, working, write_files, written
+from .target import Setup, blamed, build_of, targeted, workload
 
 if TYPE_CHECKING:
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -41,6 +43,9 @@ def profile(
     weights, and nothing is downloaded. A training step is forward and the backward of the sum of the outputs; a loss of
     your own belongs in a workload.
 
+    The --html report also has memory over the step, as predicted on fake tensors and with --measure as measured, and
+    the roofline of this machine where it was calibrated.
+
     \b
     Examples:
       torchtally profile torchvision:resnet50 --batch-size 8
@@ -56,13 +61,17 @@ def profile(
     from ..report.terminal import show, text
     from ..report.words import setting
 
+    setup = Setup(device=device_name, **options)
     with working(f"running {target}"):
-        run = _run(target, Setup(device=device_name, fake=_fake(device_name), **options), measure)
-    write_files(run, json_path=json_path, csv_path=csv_path, html_path=html_path)
+        run = _run(target, replace(setup, fake=_fake(device_name)), measure)
+    page = Page() if html_path is None else _page(target, setup)
+    write_files(run, json_path=json_path, csv_path=csv_path, html_path=html_path, page=page)
     show(text(setting(run), "bold"))
     run.show(**choice)
     if measure:
         show(memory_view(run.memory))
+    if page.lacks:
+        show(text(page.lacks))
     return 0
 
 
@@ -83,6 +92,21 @@ def _run(target: str, setup: Setup, measure: bool) -> Run:
             with watch(found.model) as run:
                 found.step()
     return run
+
+
+def _page(target: str, setup: Setup) -> Page:
+    """What this machine can do, where that is known, and the step's memory on fake tensors, as far as they go."""
+    from ..machine import known_machine
+    from ..prediction.predict import predict
+
+    machine = known_machine("cuda" if setup.device.startswith("cuda") else "cpu")
+    try:
+        with working(f"predicting the memory of {target}"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they were given when the step ran
+            return Page(machine=machine, foreseen=predict(build_of(target, setup), learn=False))
+    except Exception as error:  # of whatever kind: the step itself has just run
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        return Page(machine=machine, lacks=f"the report has no predicted memory: {why}")
 
 
 def _fake(device_name: str) -> FakeTensorMode | None:

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from ..workload import Workload
+    from ..workload import Build, Workload
 
     _InputBase = click.ParamType["Input"]
 else:
@@ -135,6 +135,15 @@ def workload(target: str, setup: Setup) -> Workload:
         raise UsageError(str(error)) from error
 
 
+def build_of(target: str, setup: Setup) -> Build:
+    """The same as a factory of workloads, which `predict` calls on fake tensors."""
+
+    def build(batch_size: int | None = setup.batch_size) -> Workload:
+        return workload(target, replace(setup, batch_size=batch_size))
+
+    return build
+
+
 def _of_torchvision(target: str, setup: Setup) -> Workload:
     from ...models.zoo import split, torchvision_inputs, torchvision_model
 
@@ -245,15 +254,11 @@ def _inference(model: nn.Module, inputs: tuple[Any, ...], setup: Setup) -> None:
 
 def _train(model: nn.Module, inputs: tuple[Any, ...], setup: Setup) -> None:
     """Forward, and the backward of the sum of all outputs: without a loss, whose cost would be an invention."""
-    import torch
-
-    from ..capture.tensors import tensors_in
+    from ..count import backward_of_sum
 
     with _precision(setup):
         outputs = model(*inputs)
-    roots = [tensor for tensor in tensors_in(outputs) if tensor.requires_grad]
-    if roots:
-        torch.autograd.backward(roots, [torch.ones_like(tensor) for tensor in roots])
+    backward_of_sum(outputs)
 
 
 def _precision(setup: Setup) -> AbstractContextManager[Any]:

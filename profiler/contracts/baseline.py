@@ -1,16 +1,17 @@
 """Exact costs in a file that people read: one line per module, so that a change shows in a diff as the lines it is of.
 
-    schema = 1
+    schema = 2
 
     [[check]]
     mode = "training"
-    inputs = ["float32 4x3x8x8"]
-    total = { parameters = 448, forward_flops = 221184, ... }
+    inputs = "float32 4x3x8x8"
+    total = { parameters = 448, forward_flops = 221184, ..., peak_bytes = 40708 }
 
     [check.modules]
-    "conv" = { type = "Conv2d", output = "4x16x8x8", parameters = 448, forward_flops = 221184, ... }
+    "conv" = { type = "Conv2d", output = "4x16x8x8", parameters = 448, forward_flops = 221184, ..., peak_bytes = 37636 }
 
-It is TOML. A figure that is not there is not known, which is not zero.
+It is TOML. A figure that is not there is not known, which is not zero. Where the peak is not known, `peak_unknown` says
+why; files of schema 1 say nothing of it, and then it is not held.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,27 +30,37 @@ from ..run import Run
 
 if TYPE_CHECKING:
     from ..report.checked import At
+    from .peak import FrameworkPeak
 
-SCHEMA = 1
+SCHEMA = 2
 
 HEADER = """\
 # What this test's models cost, exactly: held by torchtally's `cost.check`, written by `pytest --cost-update`.
 # A line is what a module does itself, without those inside it; "" is the model. 1 multiply-add = 2 FLOPs.
+# peak_bytes is the most that is live at once, by prediction, without workspaces inside operators.
 """
 
 Figure = int | str
 Figures = Mapping[str, Figure]
 
 TOTALS = ("parameters", "forward_flops", "backward_flops", "saved_bytes")
+PEAK = "peak_bytes"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One call of `cost.check`: what was run, in all, and by module path."""
+    """One call of `cost.check`: what was run, in all, and by module path; and why its peak is not known, where it was
+    asked for."""
 
     setting: Figures
     total: Figures
     modules: Mapping[str, Figures]
+    peak_unknown: str = ""
+
+    @property
+    def holds_peak(self) -> bool:
+        """Whether anything is said of the peak."""
+        return PEAK in self.total or bool(self.peak_unknown)
 
 
 def check_of(run: Run) -> Check:
@@ -63,6 +74,15 @@ def check_of(run: Run) -> Check:
             modules[row.path] |= {"backward_flops": row.flops, **_unpriced("backward", row)}
     total = {name: run.totals[name] for name in TOTALS if name in run.totals}
     return Check(setting=_setting(run.trace), total=total, modules={path: _ordered(f) for path, f in modules.items()})
+
+
+def with_peak(check: Check, peak: FrameworkPeak) -> Check:
+    """With the peak, and each module's part of it: also of modules that did nothing, and hold parameters."""
+    if peak.bytes is None:
+        return replace(check, peak_unknown=peak.unknown)
+    modules = {path: {**figures, PEAK: peak.by_path.get(path, 0)} for path, figures in check.modules.items()}
+    idle = {path: {PEAK: size} for path, size in peak.by_path.items() if path not in modules}
+    return replace(check, total={**check.total, PEAK: peak.bytes}, modules={**modules, **idle})
 
 
 def _setting(trace: Trace) -> dict[str, Figure]:
@@ -105,7 +125,9 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def differences(before: Check, after: Check) -> list[str]:
     """What changed, a line each: the layer, the figure, before and after. Empty where nothing did."""
+    before, after = _comparable(before, after), _comparable(after, before)
     lines = [*_changes("", before.setting, after.setting), *_changes("total", before.total, after.total)]
+    lines = [_why_unknown(line, before, after) for line in lines]
     for path in dict.fromkeys((*before.modules, *after.modules)):
         name = path or "(model)"
         if path not in after.modules:
@@ -115,6 +137,24 @@ def differences(before: Check, after: Check) -> list[str]:
         else:
             lines += _changes(name, before.modules[path], after.modules[path])
     return lines
+
+
+def _comparable(check: Check, other: Check) -> Check:
+    """Without a peak where the other says nothing of it; without the modules' parts of it where the other has none."""
+    if PEAK not in check.total or PEAK in other.total:
+        return check
+    modules = {path: _without_peak(figures) for path, figures in check.modules.items()}
+    modules = {path: figures for path, figures in modules.items() if figures}
+    return replace(check, total=check.total if other.holds_peak else _without_peak(check.total), modules=modules)
+
+
+def _without_peak(figures: Figures) -> Figures:
+    return {name: value for name, value in figures.items() if name != PEAK}
+
+
+def _why_unknown(line: str, before: Check, after: Check) -> str:
+    why = before.peak_unknown or after.peak_unknown
+    return f"{line} ({why})" if why and line.startswith(f"total: {PEAK} ") else line
 
 
 def _changes(whose: str, before: Figures, after: Figures) -> Iterable[str]:
@@ -155,7 +195,8 @@ def write(path: Path, checks: Sequence[Check]) -> bool:
 
 
 def _section(check: Check) -> str:
-    setting = "".join(f"{name} = {_toml(value)}\n" for name, value in check.setting.items())
+    unknown = {"peak_unknown": check.peak_unknown} if check.peak_unknown else {}
+    setting = "".join(f"{name} = {_toml(value)}\n" for name, value in {**check.setting, **unknown}.items())
     modules = "".join(f"{_toml(path)} = {_inline(figures)}\n" for path, figures in check.modules.items())
     return f"\n[[check]]\n{setting}total = {_inline(check.total)}\n\n[check.modules]\n{modules}"
 
@@ -198,7 +239,7 @@ def read(path: Path) -> tuple[Check, ...]:
 
 
 def _check(at: At, value: object) -> Check:
-    found = at.fields(value, ("mode", "inputs", "total", "modules"))
+    found = at.fields(value, ("mode", "inputs", "total", "modules"), ("peak_unknown",))
     modules = found["modules"]
     if not isinstance(modules, dict):
         at["modules"].expected("a table", modules)
@@ -206,6 +247,7 @@ def _check(at: At, value: object) -> Check:
         setting={name: at[name].text(found[name]) for name in ("mode", "inputs")},
         total=_figures(at["total"], found["total"]),
         modules={path: _figures(at["modules"][path], figures) for path, figures in modules.items()},
+        peak_unknown=at["peak_unknown"].text(found.get("peak_unknown", "")),
     )
 
 

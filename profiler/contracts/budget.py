@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from ..amounts import BYTES, DECIMAL, FLOPS, amount
 from ..errors import UsageError
 from ..ledger import Row
 from ..run import Run
+
+if TYPE_CHECKING:
+    from .peak import FrameworkPeak
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +37,22 @@ def _most(name: str, given: object) -> Fraction:
     return amount(name, given, KINDS[name].units, KINDS[name].example)
 
 
-def excesses(run: Run, budget: Iterable[Bound]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """A run, and the framework's peak where it was asked for."""
+
+    run: Run
+    peak: FrameworkPeak | None = None
+
+
+def excesses(costs: Costs, budget: Iterable[Bound]) -> list[str]:
     """What is over its bound, or cannot be shown to be within it, in words; nothing where all is well."""
-    return [found for bound in budget if (found := _excess(run, bound))]
+    return [found for bound in budget if (found := _excess(costs, bound))]
 
 
-def _excess(run: Run, bound: Bound) -> str:
+def _excess(costs: Costs, bound: Bound) -> str:
     kind = KINDS[bound.name]
-    cost, unknown = kind.cost(run), kind.unknown(run)
+    cost, unknown = kind.cost(costs), kind.unknown(costs)
     if cost is None:
         return f"{bound.name}: the budget is {bound.text}, and this run does not say what it costs{unknown}"
     if cost > bound.most:
@@ -57,27 +69,27 @@ def _excess(run: Run, bound: Bound) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`cost` of a run; `unknown` says why it is less than all, or nothing."""
+    """`cost` is what is bounded; `unknown` says why it is less than all, or nothing."""
 
     units: Mapping[str, int]
     example: str
-    cost: Callable[[Run], int | None]
-    unknown: Callable[[Run], str]
+    cost: Callable[[Costs], int | None]
+    unknown: Callable[[Costs], str]
 
 
-def _total(*names: str) -> Callable[[Run], int | None]:
+def _total(*names: str) -> Callable[[Costs], int | None]:
     """The sum of those that there are: a phase that did not happen cost nothing."""
 
-    def cost(run: Run) -> int | None:
-        found = [run.totals[name] for name in names if name in run.totals]
+    def cost(costs: Costs) -> int | None:
+        found = [costs.run.totals[name] for name in names if name in costs.run.totals]
         return sum(found) if found else None
 
     return cost
 
 
-def _unpriced(*phases: str) -> Callable[[Run], str]:
-    def unknown(run: Run) -> str:
-        names = sorted({name for row in _rows(run, phases) for name in row.unpriced})
+def _unpriced(*phases: str) -> Callable[[Costs], str]:
+    def unknown(costs: Costs) -> str:
+        names = sorted({name for row in _rows(costs.run, phases) for name in row.unpriced})
         return f": no price for {', '.join(names)}" if names else ""
 
     return unknown
@@ -87,12 +99,20 @@ def _rows(run: Run, phases: tuple[str, ...]) -> Iterable[Row]:
     return (row for row in run.ledger.rows if row.phase in phases)
 
 
-def _unseen(run: Run) -> str:
-    paths = [path or "(model)" for path, phase in run.trace.saved_unknown if phase == "forward"]
+def _unseen(costs: Costs) -> str:
+    paths = [path or "(model)" for path, phase in costs.run.trace.saved_unknown if phase == "forward"]
     return f": not all that {', '.join(paths[:3])} saved could be seen" if paths else ""
 
 
-def _nothing(run: Run) -> str:
+def _peak(costs: Costs) -> int | None:
+    return None if costs.peak is None else costs.peak.bytes
+
+
+def _why_no_peak(costs: Costs) -> str:
+    return f": {costs.peak.unknown}" if costs.peak is not None and costs.peak.unknown else ""
+
+
+def _nothing(costs: Costs) -> str:
     return ""
 
 
@@ -106,5 +126,7 @@ KINDS: Mapping[str, Kind] = {
     "backward_flops": _flop_kind("backward"),
     "parameters": Kind(DECIMAL, "1 M", _total("parameters"), _nothing),
     "saved": Kind(BYTES, "64 MiB", _total("saved_bytes"), _unseen),
+    "peak": Kind(BYTES, "64 MiB", _peak, _why_no_peak),
 }
-"""`flops` is forward and backward of the model; `saved` what autograd keeps for backward."""
+"""`flops` is forward and backward of the model; `saved` what autograd keeps for backward; `peak` the most that is live
+at once, without workspaces."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..run import Run
     from .baseline import Check
     from .budget import Bound
+    from .peak import FrameworkPeak
 
 _MOST_LINES = 30
 
@@ -39,22 +40,41 @@ class Contract:
 
     def check(self, model: Any, *args: Any, **kwargs: Any) -> Run:
         """Count `model(*args, **kwargs)` and its backward, and hold every exact figure against the baseline:
-        parameters, FLOPs, output shapes and saved bytes, module by module; and the totals against the mark's budget.
+        parameters, FLOPs, output shapes, saved bytes and the framework's peak, module by module; and the totals against
+        the mark's budget.
 
-        The model is left as it was. Where nothing needs a gradient, only forward runs. Returns the run. Raises
-        ContractError for what differs or is over its budget, and where there is no baseline yet.
+        The model is left as it was. For the peak a copy of it is run twice more, on fake tensors, where the baseline or
+        the budget has a peak. Where nothing needs a gradient, only forward runs. Returns the run. Raises ContractError
+        for what differs or is over its budget, and where there is no baseline yet.
         """
         __tracebackhide__ = True
         from ..count import count
-        from .baseline import check_of
-        from .budget import excesses
+        from .baseline import check_of, with_peak
+        from .budget import Costs, excesses
 
         run = count(model, *args, **kwargs)
-        self._done.append(check_of(run))
-        failed = [*excesses(run, self._bounds), *([] if self._update else self._changed())]
+        peak = self._peak(run, model, args, kwargs)
+        check = check_of(run)
+        self._done.append(check if peak is None else with_peak(check, peak))
+        failed = [*excesses(Costs(run, peak), self._bounds), *([] if self._update else self._changed())]
         if failed:
             raise ContractError("\n".join(failed))
         return run
+
+    def _peak(self, run: Run, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> FrameworkPeak | None:
+        """None where nobody asks for it."""
+        asked = self._update or any(bound.name == "peak" for bound in self._bounds)
+        if not asked and not self._baseline_holds_peak():
+            return None
+        from .peak import framework_peak
+
+        return framework_peak(run, model, args, kwargs)
+
+    def _baseline_holds_peak(self) -> bool:
+        from .baseline import read
+
+        kept = read(self._path) if self._path.exists() else ()
+        return len(kept) > self.checks and kept[self.checks].holds_peak
 
     def finish(self) -> None:
         """At the end of a test that passed: write the baseline if so asked. Raises ContractError where it has more

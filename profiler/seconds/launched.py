@@ -31,10 +31,8 @@ class Launched:
         self._took = cache(machine.curves.seconds)
 
     def operators(self, trace: Trace) -> None:
-        """Kernels, and where the device waits for them. Views launch nothing."""
+        """Kernels, and where the device waits for them. Views, which launch nothing, are in no trace."""
         for facts in trace.operators:
-            if self._prices.is_free(facts.signature.operator):
-                continue
             what = features(facts.signature, self._prices)
             took = self._took(what)
             if took is None:

@@ -606,6 +606,17 @@ def test_the_categories_and_the_bill(open_page: Callable[..., Opened], of_cnn: W
     assert [path or "(model)" for path in memory.bill["path"]] == bill["path"].tolist()
 
 
+def test_the_audits_memory(open_page: Callable[..., Opened], audited: torchtally.Audit, folder: Path) -> None:
+    opened = open_page(folder / "audit.html")
+    assert opened.page.locator("svg.memory path.beside").count() == 1
+    drawn = opened.page.locator("svg.memory .area").evaluate_all("all => all.map(one => one.dataset.category)")
+    assert set(drawn) == {block.category for block in audited.memory.stream.blocks}
+    peaks = opened.frame("memory", table=0)
+    first, last = peaks.iloc[0].tolist(), peaks.iloc[-1].tolist()
+    assert first[1:] == [f"{audited.memory.peak_bytes:,}", f"{audited.foreseen.peak_bytes:,}"]
+    assert last == ["the most without workspaces", *[f"{audited.foreseen.peak_bytes:,}"] * 2]
+
+
 def test_the_other_run_is_laid_over(open_page: Callable[..., Opened], of_cnn: Written) -> None:
     opened = open_page(of_cnn.path)
     assert opened.page.locator("svg.memory path.beside").count() == 1

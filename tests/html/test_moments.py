@@ -55,6 +55,11 @@ def test_the_peak_and_its_bill() -> None:
     assert view["bill"]["columns"][2]["cells"] == [100, 20]
 
 
+def test_the_most_without_workspaces_is_a_moment_of_its_own() -> None:
+    # With its 20 bytes of workspace the second moment has the most, 120; without, the fourth: 100 + 7.
+    assert memory_view(Memory(stream=STEP))["peak"]["framework_bytes"] == 100 + 7
+
+
 def test_what_was_there_before_is_in_the_first_moment() -> None:
     blocks = (Block(50, "parameters", "a", "outside"),)
     view = memory_view(Memory(stream=Stream(blocks=blocks, before=(0,), events=())))

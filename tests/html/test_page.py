@@ -177,6 +177,21 @@ def test_memory_beside_needs_memory(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def build() -> torchtally.Workload:
+    model, x = Net(), torch.ones(4, 3)
+    return torchtally.Workload(model=model, step=lambda: model(x).sum().backward())
+
+
+def test_memory_beside_is_shown_alone_where_this_run_has_none(tmp_path: Path) -> None:
+    run, plan = torchtally.count(Net(), torch.ones(4, 3)), torchtally.predict(build, learn=False)
+    run.to_html(tmp_path / "run.html", beside=plan, names=("the run", "the <plan>"))
+    text = (tmp_path / "run.html").read_text(encoding="utf-8")
+    assert data(tmp_path / "run.html")["memory"]["peak"]["bytes"] == plan.memory.peak_bytes
+    assert '<h2 id="memory-title">Memory over the step (the &lt;plan&gt;)</h2>' in text
+    assert "Peak memory (the &lt;plan&gt;)" in text
+    assert "It leaves out workspaces" in text
+
+
 def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
     run = torchtally.count(Net(), torch.ones(4, 3))
     with pytest.raises(UsageError, match="there is no folder"):

@@ -6,6 +6,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import torchtally
 from torchtally.theory.stream import CATEGORIES
 
@@ -30,6 +32,17 @@ def test_a_measured_step() -> None:
     assert run.memory.bill.bytes.sum() == run.totals["peak_bytes"]
     parameters = (8 * 16 + 16 + 16 * 4 + 4) * 4
     assert run.memory.bill.groupby("category").bytes.sum()["optimizer state"] == parameters
+
+
+def test_a_step_that_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    names: dict[str, Any] = {}
+    exec(example("import torch, torchtally").partition("run = ")[0], names)
+    *setup, peak, fits = example("plan = torchtally.predict").strip().splitlines()
+    exec("\n".join(setup), names)
+    assert eval(fits, names)
+    build = names["build"]
+    assert eval(peak, names) == torchtally.measure(lambda batch_size=64: build(batch_size), repeats=0).memory.peak_bytes
 
 
 def test_a_closed_form() -> None:

@@ -9,13 +9,17 @@ import torch
 from torch import nn
 
 import torchtally
+from torchtally.profiler.contracts.peak import framework_peak
 
 
 @pytest.fixture(scope="session", autouse=True)
 def warm() -> None:
-    for name in ("contracts.baseline", "contracts.budget", "contracts.contract", "report.checked", "report.files"):
-        import_module(f"torchtally.profiler.{name}")
-    torchtally.count(nn.Linear(1, 1), torch.zeros(1, 1))
+    for name in ("baseline", "budget", "contract"):
+        import_module(f"torchtally.profiler.contracts.{name}")
+    for name in ("checked", "files"):
+        import_module(f"torchtally.profiler.report.{name}")
+    model, x = nn.Linear(1, 1), torch.zeros(1, 1)
+    framework_peak(torchtally.count(model, x), model, (x,), {})
 
 
 @pytest.fixture(autouse=True)

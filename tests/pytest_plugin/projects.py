@@ -19,6 +19,12 @@ BACKWARD = (2 * N * IN * HIDDEN + N * HIDDEN) + N * HIDDEN + (4 * N * HIDDEN * O
 # The network's input, and ReLU's output: shared by ReLU and the last layer, and kept once.
 SAVED = 4 * N * (IN + HIDDEN)
 
+# Live while ReLU's backward runs, which is when most is: the parameters, the input, the output and its gradient of ones
+# (both held to the end), ReLU's saved output, the gradient of that and of ReLU's input, the last layer's gradients.
+PEAK = 4 * (PARAMETERS + N * IN + 2 * N * OUT + 3 * N * HIDDEN + (HIDDEN + 1) * OUT)
+# Later, in the first layer's: one hidden gradient, and that layer's own gradients.
+assert PEAK > 4 * (PARAMETERS + N * IN + 2 * N * OUT + N * HIDDEN + PARAMETERS)
+
 NETWORK = f"""
 import pytest, torch
 from torch import nn

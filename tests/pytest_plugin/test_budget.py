@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 import torchtally
-from torchtally.profiler.contracts.budget import KINDS, bounds, excesses
+from torchtally.profiler.contracts.budget import KINDS, Costs, bounds, excesses
+from torchtally.profiler.contracts.peak import FrameworkPeak, framework_peak
 from torchtally.profiler.errors import UsageError
 
-from .projects import BACKWARD, FORWARD, PARAMETERS, SAVED, SIMPLE, N, failed, passed, project, run
+from .projects import BACKWARD, FORWARD, PARAMETERS, PEAK, SAVED, SIMPLE, N, failed, passed, project, run
 
 pytest_plugins = ["pytester"]
 
@@ -108,14 +109,17 @@ EXACT = {
     "backward_flops": BACKWARD,
     "parameters": PARAMETERS,
     "saved": SAVED,
+    "peak": PEAK,
 }
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_bound_holds_to_the_last_one(name: str) -> None:
-    run = torchtally.count(network(), torch.zeros(N, 6))
-    assert excesses(run, bounds({name: EXACT[name]})) == []
-    (said,) = excesses(run, bounds({name: EXACT[name] - 1}))
+    model, x = network(), torch.zeros(N, 6)
+    run = torchtally.count(model, x)
+    costs = Costs(run, framework_peak(run, model, (x,), {}))
+    assert excesses(costs, bounds({name: EXACT[name]})) == []
+    (said,) = excesses(costs, bounds({name: EXACT[name] - 1}))
     assert said.startswith(f"{name}: {EXACT[name]:,} is over the budget of {EXACT[name] - 1} (+")
 
 
@@ -130,16 +134,22 @@ def test_what_has_no_price_is_not_within_a_budget() -> None:
         return x * 2
 
     run = torchtally.count(nn.Sequential(nn.Linear(6, 3), Strange()), torch.zeros(N, 6), backward=False)
-    (said,) = excesses(run, bounds({"flops": "1 TFLOP", "parameters": 21}))
+    (said,) = excesses(Costs(run), bounds({"flops": "1 TFLOP", "parameters": 21}))
     assert "but a lower bound: no price for torchtally_tests_budget.strange" in said
-    (said,) = excesses(run, bounds({"flops": 1}))
+    (said,) = excesses(Costs(run), bounds({"flops": 1}))
     assert said.startswith(f"flops: at least {2 * N * 6 * 3} is over the budget of 1")
 
 
 def test_what_could_not_be_seen_is_not_within_a_budget() -> None:
     run = torchtally.count(network(), torch.zeros(N, 6), backward=False)
-    (said,) = excesses(run, bounds({"saved": "1 GiB"}))
+    (said,) = excesses(Costs(run), bounds({"saved": "1 GiB"}))
     assert "does not say what it costs" in said
+
+
+def test_a_peak_that_is_not_known_is_within_no_budget() -> None:
+    run = torchtally.count(network(), torch.zeros(N, 6), backward=False)
+    (said,) = excesses(Costs(run, FrameworkPeak(unknown="it reads a value")), bounds({"peak": "1 TiB"}))
+    assert said == "peak: the budget is 1 TiB, and this run does not say what it costs: it reads a value"
 
 
 # The mark -------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from .projects import (
     IN,
     OUT,
     PARAMETERS,
+    PEAK,
     SAVED,
     SIMPLE,
     N,
@@ -48,6 +49,7 @@ def test_what_is_written_is_exact(pytester: pytest.Pytester) -> None:
         "forward_flops": FORWARD,
         "backward_flops": BACKWARD,
         "saved_bytes": SAVED,
+        "peak_bytes": PEAK,
     }
     assert list(check["modules"]) == ["", "0", "1", "2"]
     assert check["modules"]["2"] == {
@@ -58,6 +60,8 @@ def test_what_is_written_is_exact(pytester: pytest.Pytester) -> None:
         "forward_flops": 2 * N * HIDDEN * OUT,
         "backward_flops": 4 * N * HIDDEN * OUT + N * OUT,
         "saved_bytes": 0,
+        # At the peak: its parameters and their gradients, its output, and the gradient that it gave to ReLU.
+        "peak_bytes": 4 * (2 * (HIDDEN + 1) * OUT + N * OUT + N * HIDDEN),
     }
     passed(pytester)
 

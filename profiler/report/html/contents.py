@@ -18,6 +18,7 @@ from ..remarks import remarks
 from ..terminal import ORDER, apart_text, covered_text
 from ..units import bytes_text, count_text, flops_text
 from ..words import setting
+from .columns import Json
 from .modules import module_tree
 from .moments import memory_view
 from .page import Card, Page, Section, html
@@ -37,12 +38,12 @@ def run_html(
     beside: Memory | None,
     names: tuple[str, str],
 ) -> bytes:
-    """A run's report. `roofs` are its rows against a machine's ceilings; `beside` is another run's memory, and `names`
-    are what the two are called."""
+    """A run's report. `roofs` are its rows against a machine's ceilings; `beside` is another run's memory, laid over
+    this one's or, where this one has none, shown alone; `names` are what the two are called."""
     trace, comparison = run.trace, run.compare()
     found = (
         _modules(run.ledger),
-        *([] if memory is None else [_memory(memory, beside, names)]),
+        *_memories(memory, beside, names),
         *([] if roofs is None else [_roofline(*roofs)]),
         _theory(comparison.rows, comparison),
         _ledger(run.ledger),
@@ -52,7 +53,7 @@ def run_html(
         Page(
             title=trace.modules[0].type if trace.modules else "A run",
             setting=setting(run),
-            cards=tuple(_cards(run.ledger, memory, timing)),
+            cards=tuple(_cards(run.ledger, _peaks(memory, beside, names), timing)),
             remarks=(*remarks(trace, run.ledger), *filter(None, [apart_text(run.ledger)])),
             sections=found,
         )
@@ -98,22 +99,35 @@ def _modules(ledger: Ledger) -> Section:
     )
 
 
+def _memories(memory: Memory | None, beside: Memory | None, names: tuple[str, str]) -> Sequence[Section]:
+    if memory is not None:
+        return (_memory(memory, beside, names),)
+    if beside is None:
+        return ()
+    about = f"{_EACH}. {_ORDER_OF_EVENTS} This is {names[1]}, as the run has no memory measured.{_without(beside)}"
+    return (_memory_section(f"Memory over the step ({names[1]})", about, memory_view(beside), names),)
+
+
+_EACH = "Bytes live after each allocation and free of one step, by what they are for"
+_ORDER_OF_EVENTS = "The axis is the order of events and not time."
+
+
 def _memory(memory: Memory, beside: Memory | None, names: tuple[str, str]) -> Section:
-    about = (
-        f"Bytes live on {memory.device} after each allocation and free of one step, by what they are for. The axis is "
-        "the order of events and not time."
-    )
+    about = f"{_EACH}, on {memory.device}. {_ORDER_OF_EVENTS}"
     if beside is not None:
-        about += f" The line is {names[1]}, laid along {names[0]} layer by layer. Each has a peak of its own, and the "
-        about += "table below says what was live there."
-        if "workspace" not in {block.category for block in beside.stream.blocks}:
-            about += " It has no workspaces, the scratch memory inside an operator, which is a backend's."
-    return Section(
-        id="memory",
-        title="Memory over the step",
-        about=about,
-        data={**memory_view(memory, beside), "names": list(names)},
-    )
+        about += f" The line is {names[1]}, laid along {names[0]} layer by layer.{_without(beside)} Each has a peak of "
+        about += "its own, and the table below says what was live there."
+    return _memory_section("Memory over the step", about, memory_view(memory, beside), names)
+
+
+def _without(memory: Memory) -> str:
+    if any(block.category == "workspace" for block in memory.stream.blocks):
+        return ""
+    return " It leaves out workspaces, the scratch memory inside operators, which is a backend's."
+
+
+def _memory_section(title: str, about: str, view: Json, names: tuple[str, str]) -> Section:
+    return Section(id="memory", title=title, about=about, data={**view, "names": list(names)})
 
 
 def _roofline(rows: Sequence[RoofRow], ceilings: Ceilings) -> Section:
@@ -122,6 +136,8 @@ def _roofline(rows: Sequence[RoofRow], ceilings: Ceilings) -> Section:
         "Each module and phase: the FLOPs of its products per second, over those per byte that it must move. Nothing "
         "can be above the line of its dtype; the lines were measured. The larger a dot, the longer it took."
     )
+    if all(row.seconds is None for row in rows):
+        about += " No time was measured, so that there are no dots: the table has what each takes at least."
     if beaten:
         about += f" {beaten:,} rows beat their bound, which is a failure of theory or calibration: the table says more."
     return Section(id="roofline", title="Roofline", about=about, data=roofline_view(rows, ceilings))
@@ -180,7 +196,14 @@ def _environment(facts: Mapping[str, Any]) -> Section:
 # Headline figures -----------------------------------------------------------------------------------------------------
 
 
-def _cards(ledger: Ledger, memory: Memory | None, timing: Timing | None) -> Iterator[Card]:
+def _peaks(memory: Memory | None, beside: Memory | None, names: tuple[str, str]) -> Iterator[Card]:
+    if memory is not None:
+        yield _bytes_card("Peak memory", memory.peak_bytes)
+    elif beside is not None:
+        yield _bytes_card(f"Peak memory ({names[1]})", beside.peak_bytes)
+
+
+def _cards(ledger: Ledger, peaks: Iterator[Card], timing: Timing | None) -> Iterator[Card]:
     totals = ledger.totals
     yield Card(label="Parameters", value=flops_text(totals["parameters"]), exact=count_text(totals["parameters"]))
     for phase in ("forward", "backward"):
@@ -194,8 +217,7 @@ def _cards(ledger: Ledger, memory: Memory | None, timing: Timing | None) -> Iter
     for name, label in (("activation_bytes", "Activations"), ("saved_bytes", "Saved for backward")):
         if (size := totals.get(name)) is not None:
             yield _bytes_card(label, size)
-    if memory is not None:
-        yield _bytes_card("Peak memory", memory.peak_bytes)
+    yield from peaks
     if timing is not None:
         yield Card(label="Step", value=f"{timing.seconds * 1e3:,.4g} ms", exact=_certainty(timing))
     yield Card(label="Priced", value=f"{ledger.coverage.share:.1%}", exact="of operators' bytes")

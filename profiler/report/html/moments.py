@@ -77,12 +77,15 @@ def _states(stream: Stream) -> Iterator[dict[str, int]]:
 
 
 def _peak(memory: Memory) -> Json:
+    """`framework_bytes` is the most without workspaces, which may be at another moment: what two runs on different
+    backends, or a closed form, can be held against."""
     peak = memory.peak
     by_category: dict[str, int] = {}
     for (_, category), size in memory.stream.bill().items():
         by_category[category] = by_category.get(category, 0) + size
     return {
         "bytes": peak.bytes,
+        "framework_bytes": memory.stream.without("workspace").peak_bytes,
         "moment": peak.index,
         "path": peak.path,
         "phase": peak.phase,

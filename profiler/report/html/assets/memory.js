@@ -187,8 +187,8 @@ class MemoryPlot {
   peaks() {
     const { peak, beside, names } = this.content;
     const kinds = [...new Set([...Object.keys(peak.categories), ...Object.keys(beside.peak.categories)])];
-    const rows = ["at the peak", ...kinds];
-    const figures = (of) => [of.bytes, ...kinds.map((name) => of.categories[name] ?? 0)];
+    const rows = ["at the peak", ...kinds, "the most without workspaces"];
+    const figures = (of) => [of.bytes, ...kinds.map((name) => of.categories[name] ?? 0), of.framework_bytes];
     const column = (name, label, of) => ({ name, label, kind: "bytes", cells: figures(of) });
     const first = { name: "category", label: "category", kind: "words", words: rows, cells: rows.map((_, place) => place) };
     return { columns: [first, column("this", names[0], peak), column("beside", names[1], beside.peak)], length: rows.length };
