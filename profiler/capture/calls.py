@@ -14,8 +14,9 @@ from .attribution import Slot
 from .expected import OUTPUT, of_recipient
 from .tensors import SpecTable
 
-# How deep in torch.func transforms (vmap, grad ...) we are; None outside.
-transform_level = torch._C._functorch.maybe_current_level
+# While there is a torch.func transform (vmap, grad ...), this key is. Asking for the level of transforms would leave
+# state behind in the thread, which every node of a backward pass would copy from then on.
+_TRANSFORMS = torch._C.DispatchKey.FuncTorchDynamicLayerFrontMode
 
 Seen = tuple[Any, ...]
 """Tensors in passing, flat: shape, dtype, and whether it needs a gradient, of one after the other."""
@@ -49,7 +50,7 @@ class CallTally:
             self._calls.append((slot, inputs, outputs, own))
             self._times.append(0)
             self.owners.append(slot.owner)
-            if transform_level() is not None:
+            if torch._C._dispatch_tls_is_dispatch_key_included(_TRANSFORMS):
                 self.transformed.add(slot.owner)
         self._times[index] += 1
         return index

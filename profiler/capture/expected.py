@@ -11,7 +11,7 @@ collector run through everything in the middle of it.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Literal
 
@@ -30,6 +30,9 @@ Kind = Literal[1, 2, 3]
 OUTPUT: Kind = 1
 INPUT: Kind = 2
 PASSED: Kind = 3  # an input that is handed on as an output, untouched
+
+_LAST = _POSITIONS - 1
+_FIRST_OUTPUT, _FIRST_INPUT = OUTPUT * _POSITIONS, INPUT * _POSITIONS  # of a call
 
 # Several recipients that wait at one place are one integer too, of so many bits each. None is 0.
 _BITS = 64
@@ -54,10 +57,14 @@ def of_recipient(recipient: int) -> tuple[int, int, int]:
 
 
 class ExpectedGradients:
-    """Places where gradients are expected, by recipient, and the tally of those that arrived."""
+    """Places where gradients are expected, by recipient, and the tally of those that arrived.
+
+    Calls only list what they expect. Most of it arrives in the next pass; what does not is then sorted by place.
+    """
 
     def __init__(self) -> None:
         self.arrived: dict[int, int] = {}  # recipient -> times
+        self._listed: list[int] = []  # place, recipient, place, recipient ...
         self._waiting: dict[int, int] = {}  # place -> who waits there, in `_BITS` each
         self._served: set[int] = set()  # arrived, and kept for another backward over the same graph
         self._leaves: dict[int, weakref.ref[Tensor]] = {}
@@ -70,6 +77,7 @@ class ExpectedGradients:
         where = -id(tensor)
         known = self._leaves.get(where)
         if known is None or known() is not tensor:  # an identity is used again after its tensor has died
+            self._sort()
             self._waiting.pop(where, None)
             if len(self._leaves) >= LIMIT:
                 self._leaves = {where: leaf for where, leaf in self._leaves.items() if leaf() is not None}
@@ -78,25 +86,27 @@ class ExpectedGradients:
 
     def add(self, where: int, call: int, position: int, kind: Kind) -> None:
         """Expect a gradient there, for a call's input or output of that position."""
-        recipient = (call * 4 + kind) * _POSITIONS + (position if position < _POSITIONS else _POSITIONS - 1)
-        waiting = self._waiting
-        others = waiting.get(where)
-        if others is None:
-            if len(waiting) >= LIMIT:
-                self._forget_oldest()
-            waiting[where] = recipient
-        elif where < 0 and where in self._served:  # a leaf, used in a new graph
-            self._served.discard(where)
-            waiting[where] = recipient
-        else:
-            waiting[where] = others << _BITS | recipient
+        self._listed += where, (call * 4 + kind) * _POSITIONS + min(position, _LAST)
+
+    def add_call(self, call: int, inputs: dict[int, int], outputs: Iterable[tuple[int, int]]) -> None:
+        """The same for the outputs of a call (position and place) and its inputs (place and position), those first
+        that it handed on as outputs."""
+        listed, first = self._listed, call * (4 * _POSITIONS)
+        if len(listed) >= 2 * LIMIT:
+            self._sort()
+        for position, where in outputs:
+            if where in inputs:
+                self.add(where, call, inputs.pop(where), PASSED)
+            listed.append(where)
+            listed.append(first + _FIRST_OUTPUT + (position if position <= _LAST else _LAST))
+        for where, position in inputs.items():
+            listed.append(where)
+            listed.append(first + _FIRST_INPUT + (position if position <= _LAST else _LAST))
 
     def expected_at(self, where: int) -> Iterator[int]:
         """The recipients that wait there."""
-        found = self._waiting.get(where, 0)
-        while found:
-            yield found & _ONE
-            found >>= _BITS
+        self._sort()
+        return _each(self._waiting.get(where, 0))
 
     def arrive(
         self,
@@ -111,30 +121,68 @@ class ExpectedGradients:
         An output has its gradient whoever gave it; an input only where the very module that took it gave one. `kept` is
         said of a graph that is kept, so that more may arrive.
         """
-        waiting, served, arrived = self._waiting, self._served, self.arrived
-        take = waiting.get if kept else waiting.pop
-        for where, givers in arrivals.items():
-            found = take(where, 0)
-            if not found:
-                continue
+        arrived = self.arrived
+        for recipient, givers in self._due(arrivals, kept):
+            if recipient // _POSITIONS & 3 == INPUT:
+                owner = owners_of_calls[recipient // (4 * _POSITIONS)]
+                if isinstance(givers, int):
+                    gave = owners_of_nodes[givers] == owner
+                else:
+                    gave = any(owners_of_nodes[giver] == owner for giver in givers)
+                if not gave:
+                    continue
+            arrived[recipient] = arrived.get(recipient, 0) + 1
+
+    def _due(self, arrivals: Arrivals, kept: bool) -> Iterator[tuple[int, int | list[int]]]:
+        """Who has waited for these arrivals, and the givers of each; they no longer wait, unless the graph is kept."""
+        if kept or self._served:
+            self._sort()
+        for where in self._waiting.keys() & arrivals.keys():
+            for recipient in _each(self._waiting[where] if kept else self._waiting.pop(where)):
+                yield recipient, arrivals[where]
             if kept:
-                served.add(where)
-            elif served:
-                served.discard(where)
-            while found:
-                each = found & _ONE
-                found >>= _BITS
-                if each // _POSITIONS & 3 == INPUT:
-                    owner = owners_of_calls[each // (4 * _POSITIONS)]
-                    if isinstance(givers, int):
-                        gave = owners_of_nodes[givers] == owner
-                    else:
-                        gave = any(owners_of_nodes[giver] == owner for giver in givers)
-                    if not gave:
-                        continue
-                arrived[each] = arrived.get(each, 0) + 1
+                self._served.add(where)
+            else:
+                self._served.discard(where)
+        listed, self._listed = self._listed, []
+        for where, recipient in _pairs(listed):
+            givers = arrivals.get(where)
+            if givers is None:
+                self._wait(where, recipient)
+            else:
+                yield recipient, givers
+
+    def _sort(self) -> None:
+        """Sort by place all that is listed."""
+        for where, recipient in _pairs(self._listed):
+            self._wait(where, recipient)
+        self._listed.clear()
+
+    def _wait(self, where: int, recipient: int) -> None:
+        waiting = self._waiting
+        others = waiting.get(where)
+        if others is None:
+            if len(waiting) >= LIMIT:
+                self._forget_oldest()
+            waiting[where] = recipient
+        elif where < 0 and where in self._served:  # a leaf, used in a new graph
+            self._served.discard(where)
+            waiting[where] = recipient
+        else:
+            waiting[where] = others << _BITS | recipient
 
     def _forget_oldest(self) -> None:
         for where in list(islice(self._waiting, LIMIT // 2)):
             del self._waiting[where]
             self._served.discard(where)
+
+
+def _each(waiting: int) -> Iterator[int]:
+    while waiting:
+        yield waiting & _ONE
+        waiting >>= _BITS
+
+
+def _pairs(listed: list[int]) -> Iterator[tuple[int, int]]:
+    each = iter(listed)
+    return zip(each, each, strict=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from threading import get_ident
 from typing import Any
@@ -23,7 +23,7 @@ from torch.nn.modules.loss import _Loss
 from .attribution import NOBODY, SequenceTable, Slot, Slots
 from .autograd import OUTSIDE_BACKWARD, current_graph_task, next_sequence_number
 from .calls import CallTally, Seen
-from .expected import INPUT, OUTPUT, PASSED, PLACES, ExpectedGradients, of_recipient
+from .expected import INPUT, PLACES, ExpectedGradients, of_recipient
 from .tensors import tensors_in
 
 _CALL = nn.Module._call_impl.__code__
@@ -43,7 +43,7 @@ class Frame:
         self.inputs: Seen = ()
         # Where the inputs' gradients will arrive, and each one's position. An inner call that is given the same tensor
         # takes the entry over: the gradient is then its, not ours.
-        self.expected: dict[int, int] | None = None
+        self.expected: dict[int, int] = {}
         # Tensors that inner calls returned and that no autograd node tells apart; None before there was an inner call.
         # Weak, so that nothing lives longer than it would.
         self.given: dict[int, weakref.ref[Tensor]] | None = None
@@ -149,7 +149,7 @@ class CallRecorder:
         # The short way for what most calls are given: one tensor that needs a gradient, and is no leaf.
         frame.inputs = tensor.shape, tensor.dtype, True
         where = node._sequence_nr() * PLACES + tensor.output_nr
-        frame.expected = {where: 0}
+        frame.expected[where] = 0
         if outer is not None and outer.expected:
             outer.expected.pop(where, None)
 
@@ -161,11 +161,8 @@ class CallRecorder:
         for position, tensor in enumerate(tensors, first):
             if tensor.requires_grad:
                 where = self._expected.place_of(tensor)
-                if frame.expected is None:
-                    frame.expected = {where: position}
-                else:
-                    frame.expected[where] = position
-                if outer is not None and outer.expected:
+                frame.expected[where] = position
+                if outer is not None:
                     outer.expected.pop(where, None)
 
     def _finish(self, frame: Frame, kwargs: dict[str, Any], result: Any, outer: Frame | None) -> None:
@@ -177,7 +174,7 @@ class CallRecorder:
         call = self.tally.add(frame.slot, frame.inputs, (result.shape, result.dtype, True), None)
         if outer is not None and outer.given is None:
             outer.given = {}
-        self._expect(call, frame.expected, ((0, node._sequence_nr() * PLACES + result.output_nr),))
+        self._expected.add_call(call, frame.expected, ((0, node._sequence_nr() * PLACES + result.output_nr),))
 
     def _finish_any(self, frame: Frame, kwargs: dict[str, Any], result: Any, outer: Frame | None) -> None:
         outputs = tensors_in(result)
@@ -194,7 +191,7 @@ class CallRecorder:
             self._leave_to_first_call(frame)
         place_of = self._expected.place_of
         places = [(position, place_of(tensor)) for position, tensor in enumerate(outputs) if tensor.requires_grad]
-        self._expect(call, frame.expected, places)
+        self._expected.add_call(call, frame.expected, places)
 
     def _give(self, outer: Frame, outputs: Sequence[Tensor]) -> None:
         """Let the call around this one know what it was given."""
@@ -206,10 +203,10 @@ class CallRecorder:
 
     def _leave_to_first_call(self, frame: Frame) -> None:
         """A recomputed call is given the tensors of the forward one, which expects their gradients already."""
-        for where in list(frame.expected or ()):
+        for where in list(frame.expected):
             calls = [of_recipient(each) for each in self._expected.expected_at(where)]
             if any(kind == INPUT and self.tally.owners[call] == frame.slot.owner for call, kind, _ in calls):
-                del frame.expected[where]  # type: ignore[union-attr]
+                del frame.expected[where]
 
     def _was_given(self, frame: Frame, tensor: Tensor) -> bool:
         """Whether an inner call returned this very tensor: its node was made in this call, but in another module's."""
@@ -219,17 +216,6 @@ class CallRecorder:
             return number >= frame.start and self._table.owner(number) != frame.slot.owner
         reference = frame.given.get(id(tensor)) if frame.given else None
         return reference is not None and reference() is tensor
-
-    def _expect(self, call: int, inputs: dict[int, int] | None, outputs: Iterable[tuple[int, int]]) -> None:
-        """Expect the gradients of the inputs that no inner call took over, and of the outputs (position and place)."""
-        add = self._expected.add
-        for position, where in outputs:
-            if inputs and where in inputs:
-                add(where, call, inputs.pop(where), PASSED)
-            add(where, call, position, OUTPUT)
-        if inputs:
-            for where, position in inputs.items():
-                add(where, call, position, INPUT)
 
 
 def _described(tensors: Sequence[Tensor]) -> Seen:

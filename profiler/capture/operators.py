@@ -28,7 +28,7 @@ from .autograd import (
 )
 from .graph import GraphWalker
 from .modules import CallRecorder
-from .signatures import Operator, Signatures, looks_like
+from .signatures import LIMIT, Operator, Signatures, looks_like
 from .tensors import tensors_in
 
 # Autograd sums gradients that meet with these, while the node that gave the later one is still current.
@@ -102,9 +102,11 @@ class OperatorRecorder(TorchDispatchMode):
                     self._leave_backward()
             elif (
                 task != self._pass
-                or is_grad_enabled()
                 or (node := current_node()) is None
-                or node._sequence_nr() not in self._walker.seen
+                or (
+                    (number := node._sequence_nr()) != self._number
+                    and (number not in self._walker.seen or is_grad_enabled())
+                )
             ):
                 self._in_backward(task, operator, args)
             return run(*args, **kwargs) if kwargs else run(*args)
@@ -122,7 +124,9 @@ class OperatorRecorder(TorchDispatchMode):
         tally = operator.tallies.get(key)
         if tally is None:
             tally = self.signatures.add(operator, key, args, kwargs, result)
-        tally[slot] = tally.get(slot, 0) + 1
+        tally.append(slot)
+        if len(tally) >= LIMIT:
+            self.signatures.sum_up()
         return result
 
     def _meet(self, func: Any) -> Operator:

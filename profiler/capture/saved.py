@@ -8,18 +8,22 @@ would turn off autograd's check of in-place changes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.checkpoint import _Holder
 
 from ..records import Phase, SavedFacts, SavedRole
 from .attribution import BEFORE, NOBODY
 from .autograd import NO_SEQUENCE_NUMBER
 from .tensors import SpecTable, tensors_in
+
+# That of `untyped_storage()._cdata`, without a Python object for each storage, which would live as long as it.
+storage_identity: Callable[[Tensor], int] = torch._C._storage_address  # type: ignore[attr-defined]
 
 _PREFIX = "_raw_saved_"
 _FACTOR = f"{_PREFIX}other"
@@ -112,14 +116,13 @@ class SavedTensors:
                         continue
                     if not data.ndim and _is_number(data):
                         continue
-                    storage = data.untyped_storage()
-                    identity = storage._cdata
+                    identity = storage_identity(data)
                     if identity in held or identity in storages:
                         continue
                     storages.add(identity)
                     if shared and any(identity in others for others in shared):
                         continue
-                    kind = (recomputed, name, data.shape, data.dtype, storage.nbytes())
+                    kind = (recomputed, name, data.shape, data.dtype, data.untyped_storage().nbytes())
                     tally = tallies.get(kind)
                     if tally is None:
                         tally = tallies[kind] = {}
@@ -185,9 +188,16 @@ def _is_number(data: Tensor) -> bool:
     if narrower is None:
         return False
     try:
-        return torch.result_type(data, torch.empty((), dtype=narrower, device=data.device)) == narrower
-    except (AssertionError, RuntimeError):  # a fake tensor outside its mode
-        return False
+        return _gives_way(data, narrower)
+    except (AssertionError, RuntimeError):  # a fake tensor outside its mode, or a real number inside one
+        if type(data) is not Tensor:
+            return False
+    with _disable_current_modes():
+        return _gives_way(data, narrower)
+
+
+def _gives_way(data: Tensor, narrower: torch.dtype) -> bool:
+    return torch.result_type(data, torch.empty((), dtype=narrower, device=data.device)) == narrower
 
 
 def _above(path: str) -> Iterable[str]:

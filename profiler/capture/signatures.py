@@ -5,6 +5,7 @@ A call is looked up by that; only the first of its kind is described. This runs 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -21,8 +22,10 @@ _PLAIN = frozenset({int, bool, str, type(None), torch.dtype, torch.layout, torch
 Key = tuple[Any, ...]
 """What a call looks like: of each tensor its shape and dtype, and the other arguments."""
 
-Tally = dict[Slot, int]
-"""How often, and where."""
+Tally = list[Slot]
+"""Where it was called, in order: quicker to write than a count for each place, which stands elsewhere in memory."""
+
+LIMIT = 2**12  # of a tally; it is then summed up
 
 _NESTED: Key = ("nested",)  # where a tensor has no shape
 
@@ -54,27 +57,35 @@ class Operator:
 
 
 class Signatures:
-    """All signatures seen, each with its tally: few long ones, which the hot path walks along, where a tally for each
-    slot would be somewhere else in memory at every operator.
+    """All signatures seen, each with its tally and what was summed up of it before: few long ones, which the hot path
+    walks along, where a tally for each slot would be somewhere else in memory at every operator.
     """
 
     def __init__(self) -> None:
-        self._all: list[tuple[Signature, Tally]] = []
+        self._all: list[tuple[Signature, Tally, Counter[Slot]]] = []
         self._specs = SpecTable()
 
     def add(self, operator: Operator, key: Key, args: Any, kwargs: dict[str, Any] | None, result: Any) -> Tally:
         """The tally of a new one, for calls of the operator that look like `key`."""
-        tally = operator.tallies[key] = {}
+        tally: Tally = []
+        operator.tallies[key] = tally
         name = f"nested tensors: {operator.name}" if key is _NESTED else operator.name
-        self._all.append((self._describe(name, args, kwargs or {}, result), tally))
+        self._all.append((self._describe(name, args, kwargs or {}, result), tally, Counter()))
         return tally
+
+    def sum_up(self) -> None:
+        """Count the places in each tally, and begin it anew."""
+        for _, tally, times in self._all:
+            times.update(tally)
+            tally.clear()
 
     def facts(self, paths: tuple[str, ...]) -> tuple[OperatorFacts, ...]:
         """The operators, as records; work of no module has the path ""."""
+        self.sum_up()
         return tuple(
             OperatorFacts(paths[slot.owner] if slot.owner >= 0 else "", slot.phase, signature, times)
-            for signature, tally in self._all
-            for slot, times in tally.items()
+            for signature, _, counts in self._all
+            for slot, times in counts.items()
         )
 
     def _describe(self, name: str, args: Any, kwargs: dict[str, Any], result: Any) -> Signature:
@@ -110,22 +121,21 @@ def looks_like(args: Any, kwargs: dict[str, Any] | None, result: Any) -> Key:
     Flat, which is quicker to make: an operator's schema says which of its arguments are tensors.
     """
     parts: list[Any] = []
-    add = parts.append
     try:
         for value in args:
             kind = type(value)
             if kind is Tensor or kind is Parameter:
-                add(value.shape)
-                add(value.dtype)
+                parts.append(value.shape)
+                parts.append(value.dtype)
             else:
-                add(value if kind in _PLAIN else _look(value))
+                parts.append(value if kind in _PLAIN else _look(value))
         if type(result) is Tensor:
-            add(result.shape)
-            add(result.dtype)
+            parts.append(result.shape)
+            parts.append(result.dtype)
         else:
-            add(_look(result))
+            parts.append(_look(result))
         if kwargs:
-            add(_look(tuple(kwargs.items())))
+            parts.append(_look(tuple(kwargs.items())))
     except (RuntimeError, TypeError):  # a nested tensor is asked for its shape; by its layout
         return _NESTED
     return tuple(parts)
@@ -133,11 +143,11 @@ def looks_like(args: Any, kwargs: dict[str, Any] | None, result: Any) -> Key:
 
 def _look(value: Any) -> Any:
     """The same of one value, hashable. Floats are left out: they change from step to step."""
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return tuple([item if type(item) in _PLAIN else _look(item) for item in value])
     if isinstance(value, Tensor):
         if value.is_nested:
             raise TypeError("a nested tensor has no shape")
         return look(value)
-    kind = type(value)
-    if kind is tuple or kind is list:
-        return tuple([_look(item) for item in value])
     return value if kind in _PLAIN else kind

@@ -14,7 +14,8 @@ from torchtally import measure
 
 from .test_measure import MODELS
 
-OWN_DATA = ("cnn", "cnn in place", "cnn checkpointed", "lstm", "encoder", "embedding")  # nothing is older than the trace
+# Models whose data is made with them: nothing is older than the trace.
+OWN_DATA = ("cnn", "cnn in place", "cnn checkpointed", "lstm", "encoder", "embedding")
 
 
 def peak_by_trace(name: str, path: Path) -> int:
@@ -29,8 +30,8 @@ def peak_by_trace(name: str, path: Path) -> int:
     (step,) = [event for event in events if event["name"] == "the second step"]
     changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event["name"] == "[memory]")
     live = list(accumulate(size for _, size in changes))
-    within = [bytes for (at, _), bytes in zip(changes, live, strict=True) if step["ts"] <= at <= step["ts"] + step["dur"]]
-    return max(within)
+    begins, ends = step["ts"], step["ts"] + step["dur"]
+    return max(bytes for (at, _), bytes in zip(changes, live, strict=True) if begins <= at <= ends)
 
 
 @pytest.mark.parametrize("name", OWN_DATA)
