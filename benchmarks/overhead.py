@@ -1,7 +1,8 @@
 """What observing costs, side by side: torchtally, bare hooks, an empty dispatch mode, and the tools that people know.
 
 Each process runs every instrument in turn, several rounds, one thread, and keeps the least seconds of a step (forward
-and backward) for each; the table has the medians over the processes.
+and backward) for each; the table has the medians over the processes. Python's garbage is collected before each timed
+step, so that none pays for another's; what a step makes it collect itself is in its time.
 
 Seconds are the process's own on a CPU. On CUDA they are the wall clock's, from an idle device to an idle device: CPU
 seconds would count a host that spins while it waits. What the host spends observing while the device still works costs
@@ -14,6 +15,7 @@ nothing there, so that a step of long kernels shows less than one of short ones.
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import statistics
 import sys
@@ -180,6 +182,7 @@ def _least(instrument: Instrument, model: nn.Module, step: Callable[[], None], r
         with instrument(model):
             if instrument is not _mem_tracker:  # which takes one step and no more
                 step()
+            gc.collect()
             start = now()
             step()
             seconds.append(now() - start)

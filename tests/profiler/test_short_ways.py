@@ -131,6 +131,36 @@ def test_several_wait_at_one_place() -> None:
     assert list(expected.expected_at(18)) == []
 
 
+def test_who_is_listed_and_not_served_waits_for_a_later_pass() -> None:
+    expected = ExpectedGradients()
+    expected.add_call(0, {}, [(0, 17)])
+    expected.add_call(1, {17: 2}, [(0, 18)])
+    for places in ([18], [17], [17, 18]):
+        expected.arrive(dict.fromkeys(places, 9), {9: 5}, [5, 5], kept=False)
+    assert {of_recipient(each): times for each, times in expected.arrived.items()} == {
+        (1, OUTPUT, 0): 1,
+        (0, OUTPUT, 0): 1,
+        (1, INPUT, 2): 1,
+    }
+
+
+def test_an_input_handed_on_is_no_gradient_of_its_own() -> None:
+    expected = ExpectedGradients()
+    expected.add_call(0, {17: 1, 18: 2}, [(3, 17)])
+    assert sorted(map(of_recipient, expected.expected_at(17))) == [(0, OUTPUT, 3), (0, PASSED, 1)]
+    assert list(map(of_recipient, expected.expected_at(18))) == [(0, INPUT, 2)]
+
+
+def test_tallies_that_are_summed_up_on_the_way_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice(self: nn.Module, x: Tensor) -> Tensor:
+        return self.last(self.watched(self.watched(self.first(x))))
+
+    whole = step(calling(twice, seeded(nn.Linear, 6, 6)), torch.ones(3, 4)).trace
+    monkeypatch.setattr("torchtally.profiler.capture.operators.LIMIT", 1)
+    assert step(calling(twice, seeded(nn.Linear, 6, 6)), torch.ones(3, 4)).trace.operators == whole.operators
+    assert {fact.times for fact in whole.operators if fact.path == "watched"} > {1}
+
+
 def test_an_operator_runs_without_its_python_part_only_where_that_does_nothing() -> None:
     with torch.library._scoped_library("torchtally_test_short", "FRAGMENT"):
         custom = torch.library.custom_op(
