@@ -58,8 +58,8 @@ def measure(
 
 
 def measure_time(workload: Workload, repeats: int = REPEATS, *, clock: Clock | None = None) -> Timing:
-    """The seconds of the workload's step, from now: a step to warm up, then bare and observed ones in turns, first the
-    one and then the other first, so that neither always follows the other."""
+    """The seconds of the workload's step, from now: a step of either kind to warm up, then bare and observed ones in
+    turns, first the one and then the other first, so that neither always follows the other."""
     return _timed([workload], [clock or _clock(workload)], repeats)[0]
 
 
@@ -76,8 +76,9 @@ def _clock(workload: Workload) -> Clock:
 def _timed(workloads: Sequence[Workload], clocks: Sequence[Clock], repeats: int) -> list[Timing]:
     bare: list[list[int]] = [[] for _ in workloads]
     gc.collect()  # of older work: what the step itself leaves behind is its own
-    for workload in workloads:
+    for workload, clock in zip(workloads, clocks, strict=True):
         workload.step()
+        clock.warm_up(workload.step)
     for turn in range(repeats):
         for workload, clock, found in zip(workloads, clocks, bare, strict=True):
             if turn % 2:
