@@ -37,3 +37,12 @@ def test_the_run_excerpt() -> None:
         optimizer.step()
     excerpt = block("`print(run)` of a small network:", "Operators are counted")
     assert [line for line in str(run).splitlines() if line] == excerpt
+
+
+def test_claims_by_the_clock_are_those_of_the_results() -> None:
+    """Seconds differ from machine to machine: these rows stand in the committed table."""
+    results = (Path(__file__).parents[2] / "benchmarks" / "results" / "walkthrough-cpu.md").read_text(encoding="utf-8")
+    written = README.partition("FLOPs are not seconds.")[2].partition("## Any model")[0]
+    rows = [line for line in written.splitlines() if line.startswith("| 8")]
+    assert len(rows) == 5
+    assert set(rows) <= set(results.splitlines())
