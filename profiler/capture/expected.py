@@ -49,6 +49,13 @@ def leaf_place(leaf: Tensor) -> int:
     return -id(leaf)
 
 
+def note(arrivals: Arrivals, where: int, giver: int) -> None:
+    """A gradient will arrive there from that node; one that gives two there is one giver."""
+    others = arrivals.setdefault(where, giver)
+    if others != giver:
+        arrivals[where] = [*others, giver] if isinstance(others, list) else [others, giver]
+
+
 def of_recipient(recipient: int) -> tuple[int, int, int]:
     """The call, the kind, and the position, that are one integer."""
     rest, position = divmod(recipient, _POSITIONS)

@@ -1,7 +1,4 @@
-"""The autograd graph, walked once as a backward pass begins: where gradients will arrive.
-
-Reading `next_functions` dispatches nothing and keeps nothing alive.
-"""
+"""The autograd graph, walked once as a backward pass begins: where gradients will arrive, and what was saved."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor
-from torch.autograd.function import BackwardCFunction
 from torch.utils.hooks import RemovableHandle
 
 from .attribution import NOBODY, SequenceTable
@@ -22,9 +18,9 @@ from .autograd import (
     call_when_pass_ends,
     keeps_graph,
     next_sequence_number,
-    will_execute,
 )
-from .expected import LIMIT, PLACES, Arrivals, ExpectedGradients, leaf_place, place
+from .expected import LIMIT, Arrivals, ExpectedGradients, leaf_place, note, place
+from .reach import Reach, reach
 from .saved import SavedTensors
 
 
@@ -41,6 +37,17 @@ class _Pass:
     storages: set[int] = field(default_factory=set)  # identities of those found saved
     arrivals: Arrivals = field(default_factory=dict)
     parameters: dict[int, int] = field(default_factory=dict)  # identity -> the first node that gives its gradient
+
+    def add(self, found: Reach) -> None:
+        """A part of what the pass runs: it may be met in several, where its first nodes do no work of their own."""
+        if not self.arrivals:
+            self.arrivals, self.parameters = found.arrivals, found.parameters
+            return
+        for where, givers in found.arrivals.items():
+            for giver in givers if isinstance(givers, list) else (givers,):
+                note(self.arrivals, where, giver)
+        for identity, giver in found.parameters.items():
+            self.parameters.setdefault(identity, giver)
 
     def until(self, last: int) -> _Pass:
         """What had arrived when the pass failed at the node of that number: nodes run from the highest number down."""
@@ -97,7 +104,11 @@ class GraphWalker:
             this = self._passes[self._task] = _Pass(kept, self._next_number(number), self.seen)
             call_when_pass_ends(partial(self._ended, self._task))
             self.seen[NO_SEQUENCE_NUMBER] = NOBODY  # the leaves
-        nodes = self._reachable(root, number, this)
+        found = reach(root, number, self._parameters)
+        this.add(found)
+        for node, position, giver in found.doubtful:
+            self._ask(node, position, giver, this)
+        nodes = found.nodes
         owners = self._table.owners(sorted(nodes))
         self.seen.update(owners)
         around = [(each.started, each.storages) for each in self._passes.values() if each is not this]
@@ -138,56 +149,16 @@ class GraphWalker:
         self._passes.clear()
         self._forget_questions()
 
-    def _reachable(self, root: Any, number: int, this: _Pass) -> dict[int, Any]:
-        """The nodes that this backward pass will run, by number; adds where gradients will arrive, from which nodes.
-
-        A pass may be walked in several parts, where its first nodes do no work of their own and so are not seen.
-        """
-        nodes: dict[int, Any] = {number: root}
-        arrivals, parameters, own = this.arrivals, this.parameters, self._parameters
-        arrivals.setdefault(place(number, 0), number)
-        met, waiting = {root}, [root]
-        while waiting:
-            node = waiting.pop()
-            giver = node._sequence_nr()
-            doubtful = isinstance(node, BackwardCFunction)  # may return None for a gradient, as no other node does
-            for following, position in node.next_functions:
-                if following is None:
-                    continue
-                number = following._sequence_nr()
-                if following not in met:
-                    try:
-                        if not will_execute(following):
-                            continue
-                    except RuntimeError:
-                        pass  # autograd refuses to say so of a leaf that autograd.grad will return: it runs
-                    if number != NO_SEQUENCE_NUMBER:  # a leaf leads nowhere
-                        met.add(following)
-                        waiting.append(following)
-                        nodes[number] = following
-                if doubtful:
-                    self._ask(following, number, position, giver, this)
-                    continue
-                if number != NO_SEQUENCE_NUMBER:
-                    where = number * PLACES + position
-                elif (identity := id(following.variable)) in own:
-                    parameters.setdefault(identity, giver)
-                    continue
-                else:
-                    where = leaf_place(following.variable)
-                if arrivals.setdefault(where, giver) is not giver:
-                    _note(arrivals, where, giver)
-        return nodes
-
-    def _ask(self, node: Any, number: int, position: int, giver: int, this: _Pass) -> None:
+    def _ask(self, node: Any, position: int, giver: int, this: _Pass) -> None:
         """Have the node itself say whether a gradient arrives from a custom function."""
+        number = node._sequence_nr()
         if number != NO_SEQUENCE_NUMBER:
-            note: Callable[[], Any] = partial(_note, this.arrivals, place(number, position), giver)
+            arrived: Callable[[], Any] = partial(note, this.arrivals, place(number, position), giver)
         elif id(node.variable) in self._parameters:
-            note = partial(this.parameters.setdefault, id(node.variable), giver)
+            arrived = partial(this.parameters.setdefault, id(node.variable), giver)
         else:
-            note = partial(_note, this.arrivals, leaf_place(node.variable), giver)
-        self._handles.append(node.register_prehook(partial(_answered, note, position)))
+            arrived = partial(note, this.arrivals, leaf_place(node.variable), giver)
+        self._handles.append(node.register_prehook(partial(_answered, arrived, position)))
 
     def _forget_questions(self) -> None:
         for handle in self._handles:
@@ -195,13 +166,6 @@ class GraphWalker:
         self._handles.clear()
 
 
-def _answered(note: Callable[[], Any], position: int, gradients: tuple[Tensor | None, ...]) -> None:
+def _answered(arrived: Callable[[], Any], position: int, gradients: tuple[Tensor | None, ...]) -> None:
     if gradients[position] is not None:
-        note()
-
-
-def _note(arrivals: Arrivals, where: int, giver: int) -> None:
-    """A gradient will arrive there from that node; one that gives two there is one giver."""
-    others = arrivals.setdefault(where, giver)
-    if others is not giver:
-        arrivals[where] = [*others, giver] if isinstance(others, list) else [others, giver]
+        arrived()

@@ -93,7 +93,6 @@ class OperatorRecorder(TorchDispatchMode):
         operator = self._operators.get(id(func))
         if operator is None:
             operator = self._meet(func)
-        run = operator.run
         task = current_graph_task()
         if operator.free:
             # It matters where backward begins or ends, and where it may make nodes of its own.
@@ -109,7 +108,7 @@ class OperatorRecorder(TorchDispatchMode):
                 )
             ):
                 self._in_backward(task, operator, args)
-            return run(*args, **kwargs) if kwargs else run(*args)
+            return operator.func(*args, **kwargs) if kwargs else operator.run(*args)
         if task != OUTSIDE_BACKWARD:
             slot = self._in_backward(task, operator, args)
         elif self._stack and self._task == OUTSIDE_BACKWARD:
@@ -119,7 +118,7 @@ class OperatorRecorder(TorchDispatchMode):
         if operator.composite and is_inference_mode_enabled():
             with self:
                 return operator.taken_apart(*args, **kwargs or {})
-        result = run(*args, **kwargs) if kwargs else run(*args)
+        result = operator.func(*args, **kwargs) if kwargs else operator.run(*args)
         key = looks_like(args, kwargs, result)
         tally = operator.tallies.get(key)
         if tally is None:

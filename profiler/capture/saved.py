@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._autograd import SavedTensor
 from torch.autograd.function import BackwardCFunction
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.checkpoint import _Holder
@@ -57,7 +58,8 @@ class SavedTensors:
     def __init__(self, held: set[int], dropouts: Collection[int]) -> None:
         self._held = held
         self._dropouts = dropouts
-        self._attributes: dict[type, tuple[str, ...]] = {}
+        self._attributes: dict[type, tuple[str, ...]] = {}  # of nodes of a type, what they saved
+        self._secretive: set[type] = set()  # those that may keep more than that
         self._tallies: dict[_Kind, dict[int, int]] = {}  # -> owner -> times
         self._unreadable: dict[tuple[int, str], int] = {}  # owner and what -> times
         self._ended: deque[Started] = deque(maxlen=_PASSES)
@@ -76,59 +78,72 @@ class SavedTensors:
         inside of: what was made since they started is recomputed. Two nodes that were there when a pass started share
         what both saved, though the second is walked in a later one.
         """
-        attributes = self._attributes
+        known = self._attributes
         recomputed_from = min((started for started, _ in around), default=NO_SEQUENCE_NUMBER)
         lowest = min(owners, default=0)
         earlier = [(started, found) for started, found in (*self._ended, *around) if started > lowest]
         for number, owner in owners.items():
             node = nodes[number]
             kind = type(node)
-            names = attributes.get(kind)
+            names = known.get(kind)
             if names is None:
-                names = attributes[kind] = tuple(name for name in dir(node) if name.startswith(_PREFIX))
+                names = known[kind] = tuple(name for name in dir(node) if name.startswith(_PREFIX))
+                if kind.__name__ == "CopySlices" or isinstance(node, BackwardCFunction):
+                    self._secretive.add(kind)
             if names:
                 shared = [found for started, found in earlier if started > number] if earlier else ()
-                self._collect_from(node, names, owner, number >= recomputed_from, storages, shared)
-            elif kind.__name__ == "CopySlices":
-                self._cannot_read(owner, "what an in-place write into a view saved (CopySlices)")
-            if isinstance(node, BackwardCFunction) and self._keeps_attributes(node, storages):
-                self._cannot_read(owner, f"what {kind.__name__} keeps as attributes")
+                try:
+                    self._collect_from(node, names, owner, number >= recomputed_from, storages, shared)
+                except (RuntimeError, NotImplementedError):  # released already; or sparse, opaque, functorch tensors
+                    self._cannot_read(owner, f"the saved tensors of {node.name()}")
+            if kind in self._secretive:
+                self._look_beside(node, owner, storages)
 
     def _collect_from(
         self,
         node: Any,
-        names: tuple[str, ...],
+        names: Iterable[str],
         owner: int,
         recomputed: bool,
         storages: set[int],
         shared: Collection[set[int]],
     ) -> None:
         held, tallies = self._held, self._tallies
-        try:
-            for name in names:
-                raw = getattr(node, name)
-                for variable in raw if type(raw) is tuple or type(raw) is list else (raw,):
-                    data = None if variable is None else variable.data
-                    if data is None:
-                        continue
-                    if not isinstance(data, Tensor):
-                        self._cannot_read(owner, _CHECKPOINTED if isinstance(data, _Holder) else _PACKED)
-                        continue
-                    if not data.ndim and _is_number(data):
-                        continue
-                    identity = storage_identity(data)
-                    if identity in held or identity in storages:
-                        continue
-                    storages.add(identity)
-                    if shared and any(identity in others for others in shared):
-                        continue
-                    kind = (recomputed, name, data.shape, data.dtype, data.untyped_storage().nbytes())
-                    tally = tallies.get(kind)
-                    if tally is None:
-                        tally = tallies[kind] = {}
-                    tally[owner] = tally.get(owner, 0) + 1
-        except (RuntimeError, NotImplementedError):  # released already; or sparse, opaque, functorch tensors
-            self._cannot_read(owner, f"the saved tensors of {node.name()}")
+        for name in names:
+            raw = getattr(node, name)
+            if raw is None:
+                continue
+            for variable in (raw,) if type(raw) is SavedTensor else filter(None, raw):
+                data = variable.data
+                if type(data) is not Tensor and not self._is_tensor(data, owner):
+                    continue
+                if not data.ndim and _is_number(data):
+                    continue
+                identity = storage_identity(data)
+                if identity in held or identity in storages:
+                    continue
+                storages.add(identity)
+                if shared and any(identity in others for others in shared):
+                    continue
+                kind = (recomputed, name, data.shape, data.dtype, data.untyped_storage().nbytes())
+                tally = tallies.get(kind)
+                if tally is None:
+                    tally = tallies[kind] = {}
+                tally[owner] = tally.get(owner, 0) + 1
+
+    def _is_tensor(self, data: Any, owner: int) -> bool:
+        """Of a subclass, or what hooks have packed; None where there was none to save."""
+        if data is None or isinstance(data, Tensor):
+            return data is not None
+        self._cannot_read(owner, _CHECKPOINTED if isinstance(data, _Holder) else _PACKED)
+        return False
+
+    def _look_beside(self, node: Any, owner: int, storages: set[int]) -> None:
+        """Name what such a node keeps where it cannot be read. Called after what can be."""
+        if not isinstance(node, BackwardCFunction):
+            self._cannot_read(owner, "what an in-place write into a view saved (CopySlices)")
+        elif self._keeps_attributes(node, storages):
+            self._cannot_read(owner, f"what {type(node).__name__} keeps as attributes")
 
     def _keeps_attributes(self, node: Any, storages: set[int]) -> bool:
         """Whether a custom function keeps tensors besides those that autograd saved for it. Called after those."""

@@ -15,6 +15,7 @@ from torch.nn import Parameter
 
 from ..records import Argument, OperatorFacts, Signature
 from .attribution import Slot
+from .bindings import quickest
 from .tensors import SpecTable, look, tensors_in
 
 _PLAIN = frozenset({int, bool, str, type(None), torch.dtype, torch.layout, torch.memory_format, torch.device})
@@ -35,25 +36,24 @@ _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 class Operator:
     """What is asked of an operator at each of its calls.
 
-    `free`: it is not recorded. `sums`: autograd may call it to add gradients that meet.
+    `run` takes positional arguments alone. `free`: it is not recorded. `sums`: autograd may call it to add gradients that meet.
     """
 
-    __slots__ = ("_func", "composite", "free", "name", "run", "sums", "tallies")
+    __slots__ = ("composite", "free", "func", "name", "run", "sums", "tallies")
 
     def __init__(self, func: Any, name: str, *, free: bool, sums: bool) -> None:
-        self._func = func
+        self.func = func
         self.name = name
         self.free = free
         self.sums = sums
-        # PyTorch's own operators have nothing between `__call__` and the dispatcher: a call in Python less.
-        self.run = func._op if isinstance(func, OpOverload) and func.namespace == "aten" else func
+        self.run = quickest(func, name)
         # Whether it is made of others. In inference mode it is not taken apart before it gets here, as it otherwise is.
         self.composite = _is_composite(func)
         self.tallies: dict[Key, Tally] = {}
 
     def taken_apart(self, *args: Any, **kwargs: Any) -> Any:
         """By PyTorch's own composite kernel; its decompositions in Python would do other work."""
-        return self._func._op_dk(_COMPOSITE, *args, **kwargs)
+        return self.func._op_dk(_COMPOSITE, *args, **kwargs)
 
 
 class Signatures:
