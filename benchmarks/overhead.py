@@ -23,7 +23,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import click
 import torch
@@ -39,7 +38,8 @@ from shapes import LlamaShape, chain, llama_on_meta
 
 import torchtally
 from torchtally.models import CNN, CNNConfig, example
-from torchtally.profiler.capture.operators import OperatorRecorder
+from torchtally.profiler.capture.attribution import Slots
+from torchtally.profiler.capture.modules import CallRecorder
 from torchtally.profiler.capture.watch import MemoryWatch, memory_device
 from torchtally.profiler.measure import measure_memory
 
@@ -107,7 +107,10 @@ def _shape_hooks(model: nn.Module) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def _module_facts(model: nn.Module) -> Iterator[None]:
-    with mock.patch.object(OperatorRecorder, "install", lambda self, exits: None), torchtally.profile(model):
+    """Which module is running, in which phase, and what it takes and gives: the hooks of a run, without attribution."""
+    index = {id(module): place for place, module in enumerate(model.modules())}
+    with contextlib.ExitStack() as exits:
+        CallRecorder(index, Slots()).install(exits)
         yield
 
 

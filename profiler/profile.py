@@ -95,7 +95,7 @@ class Profile(Run):
         self._calls = CallRecorder(index, slots, table, self._expected)
         dropouts = {position for position, module in enumerate(modules.values()) if isinstance(module, _DropoutNd)}
         self._saved = SavedTensors(_parameter_storages(model), dropouts)
-        self._walker = GraphWalker(table, self._expected, self._calls.tally.owners, self._holders.keys(), self._saved)
+        self._walker = GraphWalker(table, self._expected, self._calls.tally.owner_of, self._holders.keys(), self._saved)
         owners = {identity: owner for identity, (_, owner, _) in self._holders.items()}
         self._operators = OperatorRecorder(self._calls, slots, table, self._walker, owners, self._prices.is_free)
         self._environment = environment(_device(model))

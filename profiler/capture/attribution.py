@@ -27,25 +27,28 @@ _NO_END: Final = 2**64  # above all sequence numbers
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slot:
-    """Whose work, and in which phase."""
+    """Whose work, and in which phase; `index` is its place among the slots."""
 
     owner: int
     phase: Phase
+    index: int
 
 
 class Slots:
     """The slots there are, one object each: found by identity, where a tuple would be hashed at every operator."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "all")
 
     def __init__(self) -> None:
+        self.all: list[Slot] = []
         self._known: dict[tuple[int, Phase], Slot] = {}
 
     def of(self, owner: int, phase: Phase) -> Slot:
         """The one slot of that owner and phase."""
         slot = self._known.get((owner, phase))
         if slot is None:
-            slot = self._known[owner, phase] = Slot(owner, phase)
+            slot = self._known[owner, phase] = Slot(owner, phase, len(self.all))
+            self.all.append(slot)
         return slot
 
 

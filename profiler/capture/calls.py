@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import compress, repeat
 from typing import Any, Literal
 
@@ -10,13 +12,14 @@ import torch
 
 from ...theory.tensor import TensorSpec
 from ..records import CallFacts, GradientFacts
-from .attribution import Slot
+from .attribution import Slot, Slots
 from .expected import OUTPUT, of_recipient
 from .tensors import SpecTable
 
 # While there is a torch.func transform (vmap, grad ...), this key is. Asking for the level of transforms would leave
 # state behind in the thread, which every node of a backward pass would copy from then on.
 _TRANSFORMS = torch._C.DispatchKey.FuncTorchDynamicLayerFrontMode
+_is_included = torch._C._dispatch_tls_is_dispatch_key_included
 
 Seen = tuple[Any, ...]
 """Tensors in passing, flat: shape, dtype, and whether it needs a gradient, of one after the other."""
@@ -24,41 +27,57 @@ Seen = tuple[Any, ...]
 Own = tuple[bool, ...] | None
 """Which outputs are a call's own: those that no call inside it had given already. None: all."""
 
+LIMIT = 2**12  # of slots in a list; they are then summed up
+
+_SLOTS = 2**24  # a call is the number of its look, times this, and the index of its slot
+
+
+@dataclass(slots=True, eq=False)
+class Look:
+    """Calls that look alike: the first one's number, and the slots that made them. `times` has those summed up."""
+
+    first: int
+    inputs: Seen
+    outputs: Seen
+    own: Own
+    slots: list[Slot] = field(default_factory=list)
+    times: Counter[Slot] = field(default_factory=Counter)
+
 
 class CallTally:
-    """Distinct calls, by their place in the tally. `owners` has the module whose call each one is.
+    """How often each call was made: those that one slot made, and that look alike, are one.
 
-    Like operators, calls are looked up by what they look like, and only then by slot: of a thousand equal layers there
-    are no thousand tuples of shapes, from far apart in memory, to compare with.
+    A call is an integer, put together from what it looks like and its slot: of a thousand equal layers nothing is to be
+    looked up that stands apart for each.
     """
 
-    def __init__(self) -> None:
-        self.owners: list[int] = []
+    def __init__(self, slots: Slots) -> None:
         self.transformed: set[int] = set()  # modules that were called inside a torch.func transform
-        self._times: list[int] = []
-        self._calls: list[tuple[Slot, Seen, Seen, Own]] = []
-        self._places: dict[tuple[Seen, Seen, Own], dict[Slot, int]] = {}
+        self._slots = slots.all
+        self._looks: dict[tuple[Seen, Seen, Own], Look] = {}
 
     def add(self, slot: Slot, inputs: Seen, outputs: Seen, own: Own) -> int:
-        """Count a call that has ended; gives its place."""
-        places = self._places.get((inputs, outputs, own))
-        if places is None:
-            places = self._places[inputs, outputs, own] = {}
-        index = places.get(slot)
-        if index is None:
-            index = places[slot] = len(self._calls)
-            self._calls.append((slot, inputs, outputs, own))
-            self._times.append(0)
-            self.owners.append(slot.owner)
-            if torch._C._dispatch_tls_is_dispatch_key_included(_TRANSFORMS):
-                self.transformed.add(slot.owner)
-        self._times[index] += 1
-        return index
+        """Count a call that has ended; gives the call."""
+        look = self._looks.get((inputs, outputs, own))
+        if look is None:
+            look = self._looks[inputs, outputs, own] = Look(len(self._looks) * _SLOTS, inputs, outputs, own)
+        slots = look.slots
+        slots.append(slot)
+        if len(slots) >= LIMIT:
+            look.times.update(slots)
+            slots.clear()
+        if _is_included(_TRANSFORMS):
+            self.transformed.add(slot.owner)
+        return look.first + slot.index
+
+    def owner_of(self, call: int) -> int:
+        """The module whose call it is."""
+        return self._slots[call % _SLOTS].owner
 
     @property
     def finished(self) -> int:
         """How many calls have ended."""
-        return sum(self._times)
+        return sum(len(look.slots) + look.times.total() for look in self._looks.values())
 
     def facts(self, paths: tuple[str, ...], specs: SpecTable) -> tuple[CallFacts, ...]:
         """The calls as records."""
@@ -66,25 +85,27 @@ class CallTally:
             CallFacts(
                 path=paths[slot.owner],
                 phase=slot.phase,
-                inputs=_specs(inputs, specs),
-                inputs_need_grad=inputs[2::3],
-                outputs=_specs(outputs, specs),
-                own_outputs=tuple(compress(_specs(outputs, specs), own or repeat(True))),
+                inputs=_specs(look.inputs, specs),
+                inputs_need_grad=look.inputs[2::3],
+                outputs=_specs(look.outputs, specs),
+                own_outputs=tuple(compress(_specs(look.outputs, specs), look.own or repeat(True))),
                 times=times,
             )
-            for (slot, inputs, outputs, own), times in zip(self._calls, self._times, strict=True)
+            for look in self._looks.values()
+            for slot, times in (look.times + Counter(look.slots)).items()
         )
 
     def gradient_facts(
         self, arrived: Mapping[int, int], paths: tuple[str, ...], specs: SpecTable
     ) -> tuple[GradientFacts, ...]:
         """The gradients of inputs and outputs that arrived (recipient -> times), as records."""
+        looks = tuple(self._looks.values())
         facts = []
         for who, times in sorted(arrived.items()):  # by call, then position
-            index, kind, position = of_recipient(who)
-            slot, inputs, outputs, _ = self._calls[index]
+            call, kind, position = of_recipient(who)
+            slot, look = self._slots[call % _SLOTS], looks[call // _SLOTS]
             of: Literal["input", "output"] = "output" if kind == OUTPUT else "input"
-            shape, dtype, _ = (outputs if kind == OUTPUT else inputs)[3 * position : 3 * position + 3]
+            shape, dtype, _ = (look.outputs if kind == OUTPUT else look.inputs)[3 * position : 3 * position + 3]
             facts.append(GradientFacts(paths[slot.owner], of, str(position), specs.one((shape, dtype)), times))
         return tuple(facts)
 

@@ -11,7 +11,8 @@ collector run through everything in the middle of it.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Literal
 
@@ -71,7 +72,7 @@ class ExpectedGradients:
 
     def __init__(self) -> None:
         self.arrived: dict[int, int] = {}  # recipient -> times
-        self._listed: list[int] = []  # place, recipient, place, recipient ...
+        self._listed = array("q")  # place, recipient, place, recipient ...
         self._waiting: dict[int, int] = {}  # place -> who waits there, in `_BITS` each
         self._served: set[int] = set()  # arrived, and kept for another backward over the same graph
         self._leaves: dict[int, weakref.ref[Tensor]] = {}
@@ -81,7 +82,7 @@ class ExpectedGradients:
         node = tensor.grad_fn
         if node is not None:
             return node._sequence_nr() * PLACES + tensor.output_nr
-        where = -id(tensor)
+        where = leaf_place(tensor)
         known = self._leaves.get(where)
         if known is None or known() is not tensor:  # an identity is used again after its tensor has died
             self._sort()
@@ -93,22 +94,33 @@ class ExpectedGradients:
 
     def add(self, where: int, call: int, position: int, kind: Kind) -> None:
         """Expect a gradient there, for a call's input or output of that position."""
-        self._listed += where, (call * 4 + kind) * _POSITIONS + min(position, _LAST)
+        self._listed.append(where)
+        self._listed.append((call * 4 + kind) * _POSITIONS + min(position, _LAST))
 
-    def add_call(self, call: int, inputs: dict[int, int], outputs: Iterable[tuple[int, int]]) -> None:
+    def add_call(self, call: int, inputs: dict[int, int] | None, outputs: Iterable[tuple[int, int]]) -> None:
         """The same for the outputs of a call (position and place) and its inputs (place and position), those first
         that it handed on as outputs."""
-        listed, first = self._listed, call * (4 * _POSITIONS)
-        if len(listed) >= 2 * LIMIT:
-            self._sort()
         for position, where in outputs:
-            if where in inputs:
+            if inputs and where in inputs:
                 self.add(where, call, inputs.pop(where), PASSED)
-            listed.append(where)
-            listed.append(first + _FIRST_OUTPUT + (position if position <= _LAST else _LAST))
-        for where, position in inputs.items():
-            listed.append(where)
-            listed.append(first + _FIRST_INPUT + (position if position <= _LAST else _LAST))
+            self.add(where, call, position, OUTPUT)
+        for where, position in (inputs or {}).items():
+            self.add(where, call, position, INPUT)
+        if len(self._listed) >= 2 * LIMIT:
+            self._sort()
+
+    def add_one(self, call: int, inputs: dict[int, int] | None, output: int) -> None:
+        """The same for a call that gave one tensor."""
+        if inputs and (output in inputs or len(inputs) > 1):
+            self.add_call(call, inputs, ((0, output),))
+            return
+        note, first = self._listed.append, call * (4 * _POSITIONS)
+        note(output)
+        note(first + _FIRST_OUTPUT)
+        if inputs:
+            ((where, position),) = inputs.items()
+            note(where)
+            note(first + _FIRST_INPUT + position)
 
     def expected_at(self, where: int) -> Iterator[int]:
         """The recipients that wait there."""
@@ -119,7 +131,7 @@ class ExpectedGradients:
         self,
         arrivals: Arrivals,
         owners_of_nodes: Mapping[int, int],
-        owners_of_calls: Sequence[int],
+        owner_of_call: Callable[[int], int],
         *,
         kept: bool,
     ) -> None:
@@ -131,7 +143,7 @@ class ExpectedGradients:
         arrived = self.arrived
         for recipient, givers in self._due(arrivals, kept):
             if recipient // _POSITIONS & 3 == INPUT:
-                owner = owners_of_calls[recipient // (4 * _POSITIONS)]
+                owner = owner_of_call(recipient // (4 * _POSITIONS))
                 if isinstance(givers, int):
                     gave = owners_of_nodes[givers] == owner
                 else:
@@ -151,7 +163,7 @@ class ExpectedGradients:
                 self._served.add(where)
             else:
                 self._served.discard(where)
-        listed, self._listed = self._listed, []
+        listed, self._listed = self._listed, array("q")
         for where, recipient in _pairs(listed):
             givers = arrivals.get(where)
             if givers is None:
@@ -163,7 +175,7 @@ class ExpectedGradients:
         """Sort by place all that is listed."""
         for where, recipient in _pairs(self._listed):
             self._wait(where, recipient)
-        self._listed.clear()
+        self._listed = array("q")
 
     def _wait(self, where: int, recipient: int) -> None:
         waiting = self._waiting
@@ -190,6 +202,6 @@ def _each(waiting: int) -> Iterator[int]:
         waiting >>= _BITS
 
 
-def _pairs(listed: list[int]) -> Iterator[tuple[int, int]]:
+def _pairs(listed: array[int]) -> Iterator[tuple[int, int]]:
     each = iter(listed)
     return zip(each, each, strict=True)

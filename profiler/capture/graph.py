@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -71,14 +71,14 @@ class GraphWalker:
         self,
         table: SequenceTable,
         expected: ExpectedGradients,
-        owners_of_calls: Sequence[int],
+        owner_of_call: Callable[[int], int],
         parameters: Collection[int],
         saved: SavedTensors,
     ) -> None:
         self.parameter_gradients: dict[int, int] = {}  # identity of the parameter -> times
         self._table = table
         self._expected = expected
-        self._owners_of_calls = owners_of_calls
+        self._owner_of_call = owner_of_call
         self._parameters = parameters
         self._saved = saved
         self._thread = threading.get_ident()
@@ -137,7 +137,7 @@ class GraphWalker:
 
     def _book(self, this: _Pass) -> None:
         self._saved.remember(this.started, this.storages)
-        self._expected.arrive(this.arrivals, this.seen, self._owners_of_calls, kept=this.kept)
+        self._expected.arrive(this.arrivals, this.seen, self._owner_of_call, kept=this.kept)
         gradients = self.parameter_gradients
         for identity in this.parameters:
             gradients[identity] = gradients.get(identity, 0) + 1

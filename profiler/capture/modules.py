@@ -23,10 +23,14 @@ from torch.nn.modules.loss import _Loss
 from .attribution import NOBODY, SequenceTable, Slot, Slots
 from .autograd import OUTSIDE_BACKWARD, current_graph_task, next_sequence_number
 from .calls import CallTally, Seen
-from .expected import INPUT, PLACES, ExpectedGradients, of_recipient
+from .expected import INPUT, ExpectedGradients, of_recipient
 from .tensors import tensors_in
 
 _CALL = nn.Module._call_impl.__code__
+
+Given = dict[int, int | weakref.ref[Tensor]]
+"""Tensors that a call was given by calls inside it, by identity, and what tells each from a later one of the same
+identity: the number that the next autograd node had when it was given; or, where no node made it, a weak reference."""
 
 _RAISED: Any = object()  # instead of the result of a call that raised
 
@@ -34,38 +38,46 @@ _RAISED: Any = object()  # instead of the result of a call that raised
 class Frame:
     """One open module call."""
 
-    __slots__ = ("expected", "given", "inputs", "slot", "start", "task")
+    __slots__ = ("expected", "given", "home", "inputs", "slot", "task")
 
-    def __init__(self, slot: Slot, task: int, start: int) -> None:
+    def __init__(self, home: Slot, slot: Slot, task: int) -> None:
+        self.home = home  # the module's own slot, that of its forward
         self.slot = slot
         self.task = task  # the backward pass inside which the call started, if any
-        self.start = start  # the number of the first autograd node made in it
         self.inputs: Seen = ()
         # Where the inputs' gradients will arrive, and each one's position. An inner call that is given the same tensor
         # takes the entry over: the gradient is then its, not ours.
-        self.expected: dict[int, int] = {}
-        # Tensors that inner calls returned and that no autograd node tells apart; None before there was an inner call.
-        # Weak, so that nothing lives longer than it would.
-        self.given: dict[int, weakref.ref[Tensor]] | None = None
+        self.expected: dict[int, int] | None = None
+        self.given: Given | None = None  # what inner calls returned; None before there was one
 
 
 class CallRecorder:
     """The stack of open calls, and the tally of finished ones. `index` has the modules' places by identity.
 
-    `_take` and `_finish` have a short way each, for one tensor that needs a gradient: it must say what the long way
-    would.
+    `table` and `expected` are for attribution, without which there are module facts alone: they are told whose the
+    autograd nodes are, and where gradients of what calls took and gave will arrive.
+
+    One tensor taken, and one given, go a short way: it must say what the long way would.
     """
 
-    def __init__(self, index: dict[int, int], slots: Slots, table: SequenceTable, expected: ExpectedGradients) -> None:
+    def __init__(
+        self,
+        index: dict[int, int],
+        slots: Slots,
+        table: SequenceTable | None = None,
+        expected: ExpectedGradients | None = None,
+    ) -> None:
         self.stack: list[Frame] = []
         self.foreign_threads = 0
-        self.tally = CallTally()
+        self.tally = CallTally(slots)
         self._homes = {identity: slots.of(owner, "forward") for identity, owner in index.items()}
         self._loss = slots.of(NOBODY, "loss")
         self._slots = slots
-        self._table = table
+        self._table = SequenceTable() if table is None else table
         self._expected = expected
         self._thread = get_ident()
+        # The tensor returned last, by identity; the number that the next node had then; and where its gradient arrives.
+        self._latest = (0, 0, 0)
 
     def install(self, exits: ExitStack) -> None:
         """Register the global hooks; `exits` takes them back."""
@@ -76,59 +88,51 @@ class CallRecorder:
         exits.callback(torch_modules._global_forward_hooks_with_kwargs.pop, handle.id, None)
         exits.callback(handle.remove)
 
+    # A call begins ----------------------------------------------------------------------------------------------------
+
     def _enter(self, module: nn.Module, args: Any) -> None:
-        slot = self._homes.get(id(module))
-        here = get_ident() == self._thread
-        if slot is None or not here:
-            self.foreign_threads += slot is not None and current_graph_task() == OUTSIDE_BACKWARD
-            slot = self._unusual(module, slot)
-            if slot is None:
-                return
+        """Describe inputs before the module can change them in place, and expect their gradients."""
+        home = self._homes.get(id(module))
         task = current_graph_task()
-        start = next_sequence_number()
-        stack = self.stack
-        if slot is self._loss:
-            stack.append(Frame(slot, task, start))
-        else:
-            if stack and stack[0].slot.owner == slot.owner:
-                self._drop_stale()
-            frame = Frame(slot if task == OUTSIDE_BACKWARD else self._slots.of(slot.owner, "recompute"), task, start)
-            self._take(frame, args, stack[-1] if stack else None)
-            stack.append(frame)
-        if here:  # each thread numbers its nodes from 0
-            self._table.push(start, slot.owner)
-
-    def _unusual(self, module: nn.Module, slot: Slot | None) -> Slot | None:
-        """The loss's slot for a loss outside the model; None for what is not ours to see."""
-        if slot is None:
-            return self._loss if isinstance(module, _Loss) else None
-        # Within a backward pass it is a device's own thread, which works for the one that waits for it.
-        return None if current_graph_task() == OUTSIDE_BACKWARD else slot
-
-    def _leave(self, module: nn.Module, args: Any, kwargs: dict[str, Any], result: Any = _RAISED) -> None:
-        """Where forward raised, PyTorch leaves out `kwargs`, and gives None in its place."""
-        slot = self._homes.get(id(module))
-        here = get_ident() == self._thread
-        if slot is None or not here:
-            slot = self._unusual(module, slot)
-        stack = self.stack
-        if slot is None or not stack or (stack[-1].slot.owner != slot.owner and not self._unwind(slot.owner)):
+        if home is None or task != OUTSIDE_BACKWARD or get_ident() != self._thread:
+            self._enter_unusual(module, args, home, task)
             return
-        frame = stack.pop()
-        outer = stack[-1] if stack else None
-        if result is not _RAISED and slot is not self._loss:
-            self._finish(frame, kwargs, result, outer)
-        if here:
-            self._table.push(next_sequence_number(), NOBODY if outer is None else outer.slot.owner)
+        stack, expected = self.stack, self._expected
+        if stack and stack[0].home is home:
+            self._drop_stale()
+        frame = Frame(home, home, task)
+        tensor: Any = args[0] if len(args) == 1 else None
+        if type(tensor) is not Tensor or tensor.is_nested:
+            self._note_inputs(frame, tensors_in(args))
+        else:
+            wanted = tensor.requires_grad
+            frame.inputs = tensor.shape, tensor.dtype, wanted
+            if wanted and expected is not None and is_grad_enabled():
+                self._expect_one(expected, frame, tensor)
+        stack.append(frame)
+        if expected is not None:
+            self._table.push(next_sequence_number(), home.owner)
 
-    def _unwind(self, owner: int) -> bool:
-        """Drop calls that ended without saying so (an interrupt); False where this call began before the block."""
-        stack = self.stack
-        if not any(frame.slot.owner == owner for frame in stack):
-            return False
-        while stack[-1].slot.owner != owner:
-            stack.pop()
-        return True
+    def _enter_unusual(self, module: nn.Module, args: Any, home: Slot | None, task: int) -> None:
+        """A loss outside the model; a module called inside a backward pass; or another thread, which numbers its nodes
+        from 0."""
+        here = get_ident() == self._thread
+        if home is not None:
+            # Within a backward pass another thread is a device's own, which works for the one that waits for it.
+            if task == OUTSIDE_BACKWARD:
+                self.foreign_threads += 1
+                return
+            frame = Frame(home, self._slots.of(home.owner, "recompute"), task)
+            if self.stack and self.stack[0].home is home:
+                self._drop_stale()
+            self._note_inputs(frame, tensors_in(args))
+        elif isinstance(module, _Loss):
+            frame = Frame(self._loss, self._loss, task)
+        else:
+            return
+        self.stack.append(frame)
+        if here:
+            self._table.push(next_sequence_number(), frame.slot.owner)
 
     def _drop_stale(self) -> None:
         """The outermost module is entered again: it calls itself, or an interrupt ended its call without saying so."""
@@ -139,83 +143,126 @@ class CallRecorder:
         if live <= len(self.stack):  # the call that is just being entered is one of the live ones
             del self.stack[max(live - 1, 0) :]
 
-    def _take(self, frame: Frame, args: Any, outer: Frame | None) -> None:
-        """Describe inputs before the module can change them in place, and expect their gradients."""
-        tensor: Any = args[0] if len(args) == 1 else None
-        node = tensor.grad_fn if type(tensor) is Tensor else None
-        if node is None or tensor.is_nested or not is_grad_enabled():
-            self._note_inputs(frame, tensors_in(args), outer)
-            return
-        # The short way for what most calls are given: one tensor that needs a gradient, and is no leaf.
-        frame.inputs = tensor.shape, tensor.dtype, True
-        where = node._sequence_nr() * PLACES + tensor.output_nr
-        frame.expected[where] = 0
-        if outer is not None and outer.expected:
-            outer.expected.pop(where, None)
+    def _expect_one(self, expected: ExpectedGradients, frame: Frame, tensor: Tensor) -> None:
+        latest, number, where = self._latest
+        # No node was made since the last call returned: a tensor of that identity, with a node, is the same.
+        if id(tensor) != latest or next_sequence_number() != number or tensor.is_leaf:
+            where = expected.place_of(tensor)
+        frame.expected = {where: 0}
+        if self.stack and self.stack[-1].expected:
+            self.stack[-1].expected.pop(where, None)
 
-    def _note_inputs(self, frame: Frame, tensors: Sequence[Tensor], outer: Frame | None) -> None:
+    def _note_inputs(self, frame: Frame, tensors: Sequence[Tensor]) -> None:
+        """Describe inputs of any kind, and expect their gradients; the frame is not, or no longer, on the stack."""
         first = len(frame.inputs) // 3
         frame.inputs += _described(tensors)
-        if not is_grad_enabled():
+        if self._expected is None or not is_grad_enabled():
             return
+        outer = self.stack[-1].expected if self.stack else None
         for position, tensor in enumerate(tensors, first):
             if tensor.requires_grad:
                 where = self._expected.place_of(tensor)
+                if frame.expected is None:
+                    frame.expected = {}
                 frame.expected[where] = position
-                if outer is not None:
-                    outer.expected.pop(where, None)
+                if outer:
+                    outer.pop(where, None)
 
-    def _finish(self, frame: Frame, kwargs: dict[str, Any], result: Any, outer: Frame | None) -> None:
-        node = result.grad_fn if type(result) is Tensor else None
-        if node is None or kwargs or frame.given is not None or result.is_nested or frame.task != OUTSIDE_BACKWARD:
-            self._finish_any(frame, kwargs, result, outer)
+    # A call ends ------------------------------------------------------------------------------------------------------
+
+    def _leave(self, module: nn.Module, args: Any, kwargs: dict[str, Any], result: Any = _RAISED) -> None:
+        """Where forward raised, PyTorch leaves out `kwargs`, and gives None in its place."""
+        home = self._homes.get(id(module))
+        here = get_ident() == self._thread
+        if home is None or not here:
+            home = self._unusual(module, home)
+        stack = self.stack
+        if home is None or not stack or (stack[-1].home is not home and not self._unwind(home)):
             return
-        # The short way for what most calls give: one tensor that needs a gradient, from no inner call.
-        call = self.tally.add(frame.slot, frame.inputs, (result.shape, result.dtype, True), None)
-        if outer is not None and outer.given is None:
-            outer.given = {}
-        self._expected.add_call(call, frame.expected, ((0, node._sequence_nr() * PLACES + result.output_nr),))
+        frame = stack.pop()
+        number = next_sequence_number()
+        if result is not _RAISED and home is not self._loss:
+            self._finish(frame, kwargs, result, number)
+        if here and self._expected is not None:
+            self._table.push(number, stack[-1].slot.owner if stack else NOBODY)
 
-    def _finish_any(self, frame: Frame, kwargs: dict[str, Any], result: Any, outer: Frame | None) -> None:
+    def _unusual(self, module: nn.Module, home: Slot | None) -> Slot | None:
+        """The loss's slot for a loss outside the model; None for what is not ours to see (see `_enter_unusual`)."""
+        if home is None:
+            return self._loss if isinstance(module, _Loss) else None
+        return None if current_graph_task() == OUTSIDE_BACKWARD else home
+
+    def _unwind(self, home: Slot) -> bool:
+        """Drop calls that ended without saying so (an interrupt); False where this call began before the block."""
+        stack = self.stack
+        if not any(frame.home is home for frame in stack):
+            return False
+        while stack[-1].home is not home:
+            stack.pop()
+        return True
+
+    def _finish(self, frame: Frame, kwargs: Any, result: Any, number: int) -> None:
+        """Count a call that has ended; the next node will have that number."""
+        if type(result) is not Tensor or kwargs or frame.given is not None or result.is_nested:
+            self._finish_any(frame, kwargs, result, number)
+            return
+        stack, expected, wanted = self.stack, self._expected, result.requires_grad
+        call = self.tally.add(frame.slot, frame.inputs, (result.shape, result.dtype, wanted), None)
+        if stack:
+            outer = stack[-1]
+            if outer.given is None:
+                outer.given = {}
+            outer.given[id(result)] = number if wanted else weakref.ref(result)
+        if expected is None:
+            return
+        if wanted and frame.task == OUTSIDE_BACKWARD:
+            where = expected.place_of(result)
+            self._latest = (id(result), number, where)
+            expected.add_one(call, frame.expected, where)
+        elif wanted or frame.expected:
+            self._expect(expected, frame, call, (result,))
+
+    def _finish_any(self, frame: Frame, kwargs: Any, result: Any, number: int) -> None:
         outputs = tensors_in(result)
         if kwargs:
             # Keyword inputs are only shown on the way out. One that was changed in place and returned has no node of
             # its own any more: it is described with the outputs alone.
             returned = {id(tensor) for tensor in outputs}
-            self._note_inputs(frame, [tensor for tensor in tensors_in(kwargs) if id(tensor) not in returned], outer)
-        own = None if frame.given is None else tuple([not self._was_given(frame, tensor) for tensor in outputs])
+            self._note_inputs(frame, [tensor for tensor in tensors_in(kwargs) if id(tensor) not in returned])
+        given = frame.given
+        own = None if given is None else tuple([not _was_given(given, tensor) for tensor in outputs])
         call = self.tally.add(frame.slot, frame.inputs, _described(outputs), own)
-        if outer is not None:
-            self._give(outer, outputs)
-        if frame.task != OUTSIDE_BACKWARD:
-            self._leave_to_first_call(frame)
-        place_of = self._expected.place_of
+        if self.stack:
+            outer = self.stack[-1]
+            if outer.given is None:
+                outer.given = {}
+            for tensor in outputs:
+                outer.given[id(tensor)] = number if tensor.requires_grad else weakref.ref(tensor)
+        if self._expected is not None:
+            self._expect(self._expected, frame, call, outputs)
+
+    def _expect(self, expected: ExpectedGradients, frame: Frame, call: int, outputs: Sequence[Tensor]) -> None:
+        if frame.task != OUTSIDE_BACKWARD and frame.expected:
+            self._leave_to_first_call(frame.expected, frame.slot.owner, expected)
+        place_of = expected.place_of
         places = [(position, place_of(tensor)) for position, tensor in enumerate(outputs) if tensor.requires_grad]
-        self._expected.add_call(call, frame.expected, places)
+        expected.add_call(call, frame.expected, places)
 
-    def _give(self, outer: Frame, outputs: Sequence[Tensor]) -> None:
-        """Let the call around this one know what it was given."""
-        if outer.given is None:
-            outer.given = {}
-        for tensor in outputs:
-            if not tensor.requires_grad:
-                outer.given[id(tensor)] = weakref.ref(tensor)
-
-    def _leave_to_first_call(self, frame: Frame) -> None:
+    def _leave_to_first_call(self, places: dict[int, int], owner: int, expected: ExpectedGradients) -> None:
         """A recomputed call is given the tensors of the forward one, which expects their gradients already."""
-        for where in list(frame.expected):
-            calls = [of_recipient(each) for each in self._expected.expected_at(where)]
-            if any(kind == INPUT and self.tally.owners[call] == frame.slot.owner for call, kind, _ in calls):
-                del frame.expected[where]
+        for where in list(places):
+            calls = [of_recipient(each) for each in expected.expected_at(where)]
+            if any(kind == INPUT and self.tally.owner_of(call) == owner for call, kind, _ in calls):
+                del places[where]
 
-    def _was_given(self, frame: Frame, tensor: Tensor) -> bool:
-        """Whether an inner call returned this very tensor: its node was made in this call, but in another module's."""
-        if tensor.requires_grad:
-            node = tensor.grad_fn
-            number = -1 if node is None else node._sequence_nr()
-            return number >= frame.start and self._table.owner(number) != frame.slot.owner
-        reference = frame.given.get(id(tensor)) if frame.given else None
-        return reference is not None and reference() is tensor
+
+def _was_given(given: Given, tensor: Tensor) -> bool:
+    """Whether an inner call returned this very tensor, and nothing written into it since made it another node's."""
+    since = given.get(id(tensor))
+    if isinstance(since, int):
+        node = tensor.grad_fn
+        return node is None or node._sequence_nr() < since
+    return since is not None and since() is tensor
 
 
 def _described(tensors: Sequence[Tensor]) -> Seen:

@@ -119,7 +119,7 @@ class OperatorRecorder(TorchDispatchMode):
             with self:
                 return operator.taken_apart(*args, **kwargs or {})
         result = operator.func(*args, **kwargs) if kwargs else operator.run(*args)
-        key = looks_like(args, kwargs, result)
+        key = looks_like(args, kwargs, None if operator.determined else result)
         tally = operator.tallies.get(key)
         if tally is None:
             tally = self.signatures.add(operator, key, args, kwargs, result)

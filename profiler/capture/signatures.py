@@ -28,6 +28,21 @@ Tally = list[Slot]
 
 LIMIT = 2**12  # of a tally; it is then summed up
 
+# Their results' shapes and dtypes follow from those of their arguments, and are not looked at. (Of a sum of tensors not:
+# a number that was made a tensor gives way to the other's dtype, and looks like one that does not.)
+_DETERMINED = frozenset(
+    {
+        "aten.addmm.default",
+        "aten.baddbmm.default",
+        "aten.bmm.default",
+        "aten.convolution.default",
+        "aten.mm.default",
+        "aten.relu.default",
+        "aten.sum.dim_IntList",
+        "aten.threshold_backward.default",
+    }
+)
+
 _NESTED: Key = ("nested",)  # where a tensor has no shape
 
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
@@ -36,16 +51,18 @@ _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 class Operator:
     """What is asked of an operator at each of its calls.
 
-    `run` takes positional arguments alone. `free`: it is not recorded. `sums`: autograd may call it to add gradients that meet.
+    `run` takes positional arguments alone. `free`: it is not recorded. `sums`: autograd may call it to add gradients
+    that meet. `determined`: its arguments say all of what it gives.
     """
 
-    __slots__ = ("composite", "free", "func", "name", "run", "sums", "tallies")
+    __slots__ = ("composite", "determined", "free", "func", "name", "run", "sums", "tallies")
 
     def __init__(self, func: Any, name: str, *, free: bool, sums: bool) -> None:
         self.func = func
         self.name = name
         self.free = free
         self.sums = sums
+        self.determined = name in _DETERMINED
         self.run = quickest(func, name)
         # Whether it is made of others. In inference mode it is not taken apart before it gets here, as it otherwise is.
         self.composite = _is_composite(func)
@@ -116,7 +133,7 @@ def _is_composite(func: Any) -> bool:
 
 
 def looks_like(args: Any, kwargs: dict[str, Any] | None, result: Any) -> Key:
-    """What a call of one operator looks like.
+    """What a call of one operator looks like; without its result where that is None.
 
     Flat, which is quicker to make: an operator's schema says which of its arguments are tensors.
     """
@@ -132,7 +149,7 @@ def looks_like(args: Any, kwargs: dict[str, Any] | None, result: Any) -> Key:
         if type(result) is Tensor:
             parts.append(result.shape)
             parts.append(result.dtype)
-        else:
+        elif result is not None:
             parts.append(_look(result))
         if kwargs:
             parts.append(_look(tuple(kwargs.items())))
