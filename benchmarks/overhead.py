@@ -1,14 +1,15 @@
 """What observing costs, side by side: torchtally, bare hooks, an empty dispatch mode, and the tools that people know.
 
 Each process runs every instrument in turn, several rounds, one thread, and keeps the least seconds of a step (forward
-and backward) for each; the table has the medians over the processes. Python's garbage is collected before each timed
-step, so that none pays for another's; what a step makes it collect itself is in its time.
+and backward) for each; the table has the medians over the processes. A round is several steps in a row, timed together.
+Python's garbage is collected before, so that no instrument pays for another's, and not between: what its steps leave
+for the collector is an instrument's own cost, as it is in a loop. (A single step after a collection would not show it.)
 
 Seconds are the process's own on a CPU. On CUDA they are the wall clock's, from an idle device to an idle device: CPU
 seconds would count a host that spins while it waits. What the host spends observing while the device still works costs
 nothing there, so that a step of long kernels shows less than one of short ones.
 
-    python benchmarks/overhead.py [--processes 5] [--device cpu|cuda] [--output NAME]
+    python benchmarks/overhead.py [--processes 5] [--steps 4] [--device cpu|cuda] [--output NAME]
         [--part chain|depth|cnn|memory|llama] ...
 """
 
@@ -138,6 +139,8 @@ def _torch_profiler(model: nn.Module) -> contextlib.AbstractContextManager[Any]:
     return torch.profiler.profile(record_shapes=True, with_flops=True)
 
 
+STEPS = 4  # timed together
+
 _DEPTHS = (1000, 2000, 4000, 8000)  # pairs, each the double of the one before
 _WATCHED = (500, 1000, 2000, 4000)
 
@@ -178,25 +181,25 @@ def _timer_of(model: nn.Module) -> Callable[[], float]:
     return timer(next(model.parameters()).device.type)
 
 
-def _least(instrument: Instrument, model: nn.Module, step: Callable[[], None], rounds: int) -> list[float]:
-    """Seconds of one step in each round, the first step inside the instrument not counted."""
-    seconds, now = [], _timer_of(model)
-    for _ in range(rounds):
-        with instrument(model):
-            if instrument is not _mem_tracker:  # which takes one step and no more
-                step()
-            gc.collect()
-            start = now()
+def _seconds(instrument: Instrument, model: nn.Module, step: Callable[[], None]) -> float:
+    """Seconds of one of several steps in a row, a first step inside the instrument not counted."""
+    now, once = _timer_of(model), instrument is _mem_tracker  # which takes one step and no more
+    steps = 1 if once else STEPS
+    with instrument(model):
+        if not once:
             step()
-            seconds.append(now() - start)
-    return seconds
+        gc.collect()
+        start = now()
+        for _ in range(steps):
+            step()
+        return (now() - start) / steps
 
 
 def _interleaved(model: nn.Module, step: Callable[[], None], names: list[str], rounds: int) -> dict[str, float]:
     samples: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
-            samples[name] += _least(INSTRUMENTS[name], model, step, 1)
+            samples[name].append(_seconds(INSTRUMENTS[name], model, step))
     return {name: min(found) for name, found in samples.items()}
 
 
@@ -207,7 +210,7 @@ def part_chain(device: str) -> dict[str, Any]:
     """1,000 x (Linear(16, 16), ReLU), batch 4: microseconds added per module call."""
     model, x = chain(1000).to(device), torch.randn(4, 16, device=device)
     quick = [name for name in INSTRUMENTS if name not in ("MemTracker", "memory account")]
-    found = _interleaved(model, _step(model, x), quick, rounds=6)
+    found = _interleaved(model, _step(model, x), quick, rounds=4)
     return {name: 1e6 * (seconds - found["bare"]) / 2001 for name, seconds in found.items() if name != "bare"}
 
 
@@ -223,7 +226,7 @@ def part_depth(device: str) -> dict[str, Any]:
     added = {}
     for pairs in _DEPTHS:
         model, x = chain(pairs).to(device), torch.randn(4, 16, device=device)
-        found = _interleaved(model, _step(model, x), ["bare", "empty dispatch mode", "torchtally"], rounds=4)
+        found = _interleaved(model, _step(model, x), ["bare", "empty dispatch mode", "torchtally"], rounds=3)
         for name in ("empty dispatch mode", "torchtally"):
             added[f"{name}, {2 * pairs:,} calls"] = 1e6 * (found[name] - found["bare"]) / (2 * pairs + 1)
     return added
@@ -261,7 +264,7 @@ def part_memory(device: str) -> dict[str, Any]:
     for pairs in _WATCHED:
         deep = chain(pairs).to(device)
         step = _step(deep, torch.randn(4, 16, device=device))
-        beyond = min(_watching(deep, step) - 3 * _least(INSTRUMENTS["bare"], deep, step, 1)[0] for _ in range(3))
+        beyond = min(_watching(deep, step) - 3 * _seconds(INSTRUMENTS["bare"], deep, step) for _ in range(3))
         figures[f"watching, {2 * pairs:,} calls"] = 1e6 * beyond / (2 * pairs + 1)
     return figures
 
@@ -292,17 +295,19 @@ PARTS: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
 }
 
 
-def _in_process(part: str, device: str, results: Any) -> None:
+def _in_process(part: str, device: str, steps: int, results: Any) -> None:
+    global STEPS
+    STEPS = steps
     torch.set_num_threads(1)
     results.put(PARTS[part][1](device))
 
 
-def _processes(part: str, device: str, count: int) -> list[dict[str, float]]:
+def _processes(part: str, device: str, steps: int, count: int) -> list[dict[str, float]]:
     context = multiprocessing.get_context("spawn")
     found = []
     for _ in range(count):
         results = context.Queue()
-        process = context.Process(target=_in_process, args=(part, device, results))
+        process = context.Process(target=_in_process, args=(part, device, steps, results))
         process.start()
         found.append(results.get())
         process.join()
@@ -311,12 +316,13 @@ def _processes(part: str, device: str, count: int) -> list[dict[str, float]]:
 
 @click.command(help=__doc__)
 @click.option("--processes", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=STEPS, show_default=True, help="In a row, timed together.")
 @DEVICE
 @click.option("--part", "parts", type=click.Choice(list(PARTS)), multiple=True, help="Only this part; may be repeated.")
 @click.option("--output", help="Write benchmarks/results/NAME.{json,md}.")
-def main(processes: int, device: str, parts: tuple[str, ...], output: str | None) -> None:
+def main(processes: int, steps: int, device: str, parts: tuple[str, ...], output: str | None) -> None:
     device_or_exit(device)
-    samples = {part: _processes(part, device, processes) for part in parts or PARTS}
+    samples = {part: _processes(part, device, steps, processes) for part in parts or PARTS}
     lines = []
     for part, found in samples.items():
         lines += [f"### {PARTS[part][0]}", "", "| instrument | median | least | most |", "| --- | ---: | ---: | ---: |"]

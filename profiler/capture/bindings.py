@@ -24,7 +24,6 @@ BINDINGS: Final[dict[str, Callable[..., Any]]] = {
     "aten.expand.default": _METHODS.expand,
     "aten.permute.default": _FUNCTIONS.permute,
     "aten.select.int": _FUNCTIONS.select,
-    "aten.split.Tensor": _FUNCTIONS.split,
     "aten.squeeze.dim": _FUNCTIONS.squeeze,
     "aten.t.default": _FUNCTIONS.t,
     "aten.transpose.int": _FUNCTIONS.transpose,

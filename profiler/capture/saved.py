@@ -113,7 +113,8 @@ class SavedTensors:
             raw = getattr(node, name)
             if raw is None:
                 continue
-            for variable in (raw,) if type(raw) is SavedTensor else filter(None, raw):
+            variables: Iterable[Any] = (raw,) if type(raw) is SavedTensor else filter(None, raw)
+            for variable in variables:
                 data = variable.data
                 if type(data) is not Tensor and not self._is_tensor(data, owner):
                     continue

@@ -28,8 +28,8 @@ Tally = list[Slot]
 
 LIMIT = 2**12  # of a tally; it is then summed up
 
-# Their results' shapes and dtypes follow from those of their arguments, and are not looked at. (Of a sum of tensors not:
-# a number that was made a tensor gives way to the other's dtype, and looks like one that does not.)
+# Their results' shapes and dtypes follow from those of their arguments, and are not looked at. (Not so of `add`: a
+# number that was made a tensor gives way to the other's dtype, and looks like a tensor that does not.)
 _DETERMINED = frozenset(
     {
         "aten.addmm.default",
