@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +16,8 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 torch.set_num_threads(1)  # tiny tensors gain nothing from more, and figures must not depend on it
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 NAMESPACES = (torch, torch.nn.functional, torch.Tensor, torch.nn.Module, torch.autograd, torch.optim.Optimizer)
 # What others change: torch wraps the first when it imports torch._dynamo, and Python's pickling keeps the second.
@@ -75,3 +79,22 @@ def nothing_left_installed() -> Iterator[None]:
     yield
     assert _installed() == before
     assert not _renamed(spaces)
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """A benchmark by its name. They are scripts: loaded by their files, under names of their own, they find what they
+    import beside them.
+    """
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+    def load(name: str) -> ModuleType:
+        full = f"benchmark_{name}"
+        spec = spec_from_file_location(full, BENCHMARKS / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        module = module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, full, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return load

@@ -23,7 +23,8 @@ from ...theory.tensor import TensorSpec
 from ..verdict import Value
 from .rules import Finding
 from .runs import Observed
-from .steps import StreamOf, Variant
+from .steps import StreamOf
+from .variants import Variant, checkpointed, enlarged
 
 _FORWARD: tuple[Category, ...] = ("activations", "saved")
 _BACKWARD: tuple[Category, ...] = ("activation gradients",)
@@ -57,19 +58,10 @@ def _value(claim: Claim, step: Variant, stream_of: StreamOf) -> Value:
     return together(stream_of(step), *_TOGETHER[claim.quantity, claim.phase])
 
 
-def _doubled(step: Variant) -> Variant:
-    height, width = step.config.resolution
-    return replace(step, config=replace(step.config, resolution=(2 * height, 2 * width)))
-
-
-def _checkpointed(step: Variant) -> Variant:
-    return replace(step, config=replace(step.config, checkpoint=True))
-
-
 # Each ratio's two steps.
 _RATIOS: dict[str, Callable[[Variant], tuple[Variant, Variant]]] = {
     "half_precision_memory_reduction": lambda step: (step, replace(step, dtype="float16")),
-    "resolution_doubled_memory_ratio": lambda step: (_doubled(step), step),
+    "resolution_doubled_memory_ratio": lambda step: (replace(step, config=enlarged(step.config)), step),
 }
 
 
@@ -110,7 +102,7 @@ def _stores_both(step: Variant, stream_of: StreamOf) -> Finding:
 def _checkpointing(step: Variant, stream_of: StreamOf) -> Finding:
     """Less memory with each block's activations computed again. What that costs is counted, not allocated."""
     plain = training_bytes(stream_of(step))
-    recomputing = training_bytes(stream_of(_checkpointed(step)))
+    recomputing = training_bytes(stream_of(replace(step, config=checkpointed(step.config))))
     return Finding(recomputing < plain, f"{plain:,} B without it and {recomputing:,} B with each block recomputed")
 
 
@@ -159,7 +151,7 @@ class MemoryWitness:
         return finding, ON_STREAMS[rule](self._step, in_theory).holds
 
     def _with_price(self, finding: Finding) -> Finding:
-        flops = self._real.recomputed_flops(_checkpointed(self._step))
+        flops = self._real.recomputed_flops(replace(self._step, config=checkpointed(self._step.config)))
         return Finding(finding.holds and flops > 0, f"{finding.seen}, which computes {flops:,} FLOPs again")
 
     def why(self, claim: Claim) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from ..ledger import Ledger
 from ..profile import profile
 from ..records import Trace
 from .steps import RealSteps
+from .variants import deepened, enlarged, separable, widened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +93,10 @@ def counted(config: CNNConfig, batch_size: int, device: str) -> Ledger:
 
 
 VARIANTS: Mapping[str, Callable[[CNNConfig], CNNConfig]] = {
-    "depthwise-separable": lambda c: replace(c, convolution="depthwise-separable"),
-    "resolution doubled": lambda c: replace(c, resolution=(2 * c.resolution[0], 2 * c.resolution[1])),
-    "channels doubled": lambda c: replace(c, channels=tuple(2 * n for n in c.channels)),
-    "one more block": lambda c: replace(c, channels=(*c.channels, 2 * c.channels[-1])),
+    "depthwise-separable": separable,
+    "resolution doubled": enlarged,
+    "channels doubled": widened,
+    "one more block": deepened,
 }
 
 

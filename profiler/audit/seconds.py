@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from ...models.cnn import CNNConfig
 from ...theory.claims.arithmetic import in_words
 from ...theory.claims.records import Claim
 from ..compare import ComparisonRow
@@ -17,12 +18,14 @@ from ..seconds.timing import NOISY, Place, Sample, Timing
 from ..verdict import Verdict
 from .claim_row import ClaimRow
 from .kinds import kind_of, leaves_of
-from .steps import Variant
+from .variants import Variant, checkpointed, enlarged, separable, widened
 
 Turn = Mapping[Place, int]
 """Nanoseconds of one observed step, by module path and phase."""
 
 TimingOf = Callable[[Variant], Timing]
+
+_Reading = Callable[[Claim, Variant, TimingOf], list[float]]
 
 TURNS = 15
 """In which each step is taken once as it is, and once observed."""
@@ -38,6 +41,26 @@ def _spent(turn: Turn, layer: str = "", phases: Collection[str] = _BOTH) -> int:
     paths = {path for path, _ in turn}
     inside = paths if not layer else set(leaves_of(layer, paths))
     return sum(spent for (path, phase), spent in turn.items() if path in inside and phase in phases)
+
+
+# What the step is compared with -----------------------------------------------------------------------------------
+
+
+def _with(change: Callable[[CNNConfig], CNNConfig]) -> Callable[[Variant], Variant]:
+    return lambda step: replace(step, config=change(step.config))
+
+
+def _mixed(step: Variant) -> Variant:
+    return replace(step, autocast="bfloat16")
+
+
+_separable, _enlarged, _widened, _checkpointed = map(_with, (separable, enlarged, widened, checkpointed))
+_COMPARED = (_separable, _mixed, _enlarged, _widened, _checkpointed)
+
+
+def variants_of(step: Variant) -> tuple[Variant, ...]:
+    """The step and those that claims set beside it; each must be timed, in as many turns."""
+    return (step, *(change(step) for change in _COMPARED))
 
 
 # Figures ----------------------------------------------------------------------------------------------------------
@@ -56,57 +79,36 @@ def _backward_to_forward(claim: Claim, step: Variant, timing_of: TimingOf) -> li
     return [_spent(turn, claim.layer, _BACKWARD) / _spent(turn, claim.layer, _FORWARD) for turn in turns]
 
 
-def _separable(claim: Claim, step: Variant, timing_of: TimingOf) -> list[float]:
+def _reduction(claim: Claim, step: Variant, timing_of: TimingOf) -> list[float]:
     """Forward of all convolutions, as it is over depthwise-separable."""
-    dense, separable = (timing_of(each).observed for each in (step, _separated(step)))
+    dense, separable = (timing_of(each).observed for each in (step, _separable(step)))
     return [
         _spent(one, claim.layer, _FORWARD) / _spent(other, claim.layer, _FORWARD)
         for one, other in zip(dense, separable, strict=True)
     ]
 
 
-def _steps_ratio(change: Callable[[Variant], Variant], *, saves: bool = False) -> _Reading:
-    """Of whole steps that nobody looked at: the changed one over the step as it is, or the other way round."""
-
-    def read(_: Claim, step: Variant, timing_of: TimingOf) -> list[float]:
-        plain, changed = timing_of(step).bare, timing_of(change(step)).bare
-        above, below = (plain, changed) if saves else (changed, plain)
-        return [one / other for one, other in zip(above, below, strict=True)]
-
-    return read
+def _over(above: Variant, below: Variant, timing_of: TimingOf) -> list[float]:
+    """Of whole steps that nobody looked at."""
+    return [one / other for one, other in zip(timing_of(above).bare, timing_of(below).bare, strict=True)]
 
 
-def _separated(step: Variant) -> Variant:
-    return replace(step, config=replace(step.config, convolution="depthwise-separable"))
+def _growth(change: Callable[[Variant], Variant]) -> _Reading:
+    return lambda _, step, timing_of: _over(change(step), step, timing_of)
 
 
-def _enlarged(step: Variant) -> Variant:
-    height, width = step.config.resolution
-    return replace(step, config=replace(step.config, resolution=(2 * height, 2 * width)))
+def _saved(change: Callable[[Variant], Variant]) -> _Reading:
+    return lambda _, step, timing_of: _over(step, change(step), timing_of)
 
-
-def _widened(step: Variant) -> Variant:
-    return replace(step, config=replace(step.config, channels=tuple(2 * each for each in step.config.channels)))
-
-
-def _mixed(step: Variant) -> Variant:
-    return replace(step, autocast="bfloat16")
-
-
-def _checkpointed(step: Variant) -> Variant:
-    return replace(step, config=replace(step.config, checkpoint=True))
-
-
-_Reading = Callable[[Claim, Variant, TimingOf], list[float]]
 
 # The claimed quantity -> what it is called of seconds, and how it is read.
 _FIGURES: Mapping[str, tuple[str, _Reading]] = {
     "flops_share": ("seconds_share", _share),
     "backward_to_forward_flops": ("backward_to_forward_seconds", _backward_to_forward),
-    "depthwise_separable_flops_reduction": ("depthwise_separable_seconds_reduction", _separable),
-    "half_precision_memory_reduction": ("half_precision_seconds_reduction", _steps_ratio(_mixed, saves=True)),
-    "resolution_doubled_flops_ratio": ("resolution_doubled_seconds_ratio", _steps_ratio(_enlarged)),
-    "channels_doubled_flops_ratio": ("channels_doubled_seconds_ratio", _steps_ratio(_widened)),
+    "depthwise_separable_flops_reduction": ("depthwise_separable_seconds_reduction", _reduction),
+    "half_precision_memory_reduction": ("half_precision_seconds_reduction", _saved(_mixed)),
+    "resolution_doubled_flops_ratio": ("resolution_doubled_seconds_ratio", _growth(_enlarged)),
+    "channels_doubled_flops_ratio": ("channels_doubled_seconds_ratio", _growth(_widened)),
 }
 
 
@@ -142,11 +144,6 @@ def _middle_to_early(turn: Turn) -> float:
     return min(others) / first
 
 
-def _price_of_checkpointing(step: Variant, timing_of: TimingOf) -> list[float]:
-    plain, recomputing = timing_of(step).bare, timing_of(_checkpointed(step)).bare
-    return [one / other for one, other in zip(recomputing, plain, strict=True)]
-
-
 _MIDDLE = _Margin(_of_each_turn(_middle_to_early), "the cheaper of blocks 2 and 3 takes {} of block 1's seconds")
 
 _RULES: Mapping[str, _Margin] = {
@@ -157,18 +154,13 @@ _RULES: Mapping[str, _Margin] = {
     "convolution.early_layers": _MIDDLE,
     "convolution.middle_layers": _MIDDLE,
     "checkpointing.trades_computation_for_memory": _Margin(
-        _price_of_checkpointing, "a step with each block recomputed takes {} of the plain step's seconds"
+        lambda step, timing_of: _over(_checkpointed(step), step, timing_of),
+        "a step with each block recomputed takes {} of the plain step's seconds",
     ),
 }
 
 
 # Rows -------------------------------------------------------------------------------------------------------------
-
-
-def variants_of(step: Variant) -> tuple[Variant, ...]:
-    """The step and those that claims set beside it; each must be timed, in as many turns."""
-    changes = (_separated, _mixed, _enlarged, _widened, _checkpointed)
-    return (step, *(change(step) for change in changes))
 
 
 def seconds_rows(

@@ -4,12 +4,11 @@ seconds. The memory of each is taken once, however many claims ask."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from ...models.cnn import CNN, CNNConfig, example
+from ...models.cnn import CNN, example
 from ...theory.stream import Stream
 from ..machine import Machine
 from ..measure import measure_memory, measure_times
@@ -18,17 +17,7 @@ from ..profile import profile
 from ..seconds.forecast import forecast
 from ..seconds.timing import Timing
 from ..workload import Workload
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """A training step of the CNN: its settings, and how its numbers are kept."""
-
-    config: CNNConfig
-    batch_size: int
-    dtype: str = "float32"
-    autocast: str | None = None
-
+from .variants import Variant
 
 StreamOf = Callable[[Variant], Stream]
 

@@ -41,7 +41,8 @@ from .rules import CHECKS, Finding
 from .runs import Observed, observe
 from .seconds import TURNS, seconds_rows, variants_of
 from .step_rules import ON_STEPS
-from .steps import RealSteps, Variant
+from .steps import RealSteps
+from .variants import Variant
 from .wanting import what_it_would_take
 
 WALKTHROUGH = CNNConfig()

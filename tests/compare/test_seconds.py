@@ -12,7 +12,8 @@ import pytest
 from torchtally.models.cnn import CNNConfig
 from torchtally.profiler.audit.claim_row import ClaimRow
 from torchtally.profiler.audit.seconds import TimingOf, seconds_rows, variants_of
-from torchtally.profiler.audit.steps import RealSteps, Variant
+from torchtally.profiler.audit.steps import RealSteps
+from torchtally.profiler.audit.variants import Variant
 from torchtally.profiler.audit.walkthrough import Audit, audit
 from torchtally.profiler.seconds.timing import Place, Timing
 from torchtally.theory.claims.reader import load_claims

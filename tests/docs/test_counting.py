@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import doctest
 import shlex
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -16,8 +15,6 @@ from click.testing import CliRunner
 from torchtally.profiler.capture import cautions
 
 from .test_docs import DOCS, blocks
-
-BENCHMARKS = DOCS.parent / "benchmarks"
 
 
 def test_counting_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,23 +34,11 @@ def commands() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("python ")]
 
 
-def loaded(benchmark: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """From its file, under a name of its own: folders of tests have some of their names."""
-    name = f"benchmark_{benchmark}"
-    spec = spec_from_file_location(name, BENCHMARKS / f"{benchmark}.py")
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: they would run for hours")
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_benchmarks_say_that_there_is_no_gpu(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def test_benchmarks_say_that_there_is_no_gpu(command: list[str], loaded: Callable[[str], ModuleType]) -> None:
     benchmark, *arguments = command
-    ended = CliRunner().invoke(loaded(Path(benchmark).stem, monkeypatch).main, arguments)
+    ended = CliRunner().invoke(loaded(Path(benchmark).stem).main, arguments)
     (written,) = [block[1:] for block in blocks("gpu.md") if block[0].startswith("$ ")]
     assert ended.output.splitlines() == written
     assert ended.exit_code == 0
