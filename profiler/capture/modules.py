@@ -28,9 +28,9 @@ from .tensors import tensors_in
 
 _CALL = nn.Module._call_impl.__code__
 
-Given = dict[int, int | weakref.ref[Tensor]]
-"""Tensors that a call was given by calls inside it, by identity, and what tells each from a later one of the same
-identity: the number that the next autograd node had when it was given; or, where no node made it, a weak reference."""
+Given = dict[int, weakref.ref[Tensor]]
+"""Tensors that a call was given by calls inside it, by identity. Weak, so that none lives longer than it would; and an
+identity is used again after its tensor has died."""
 
 _RAISED: Any = object()  # instead of the result of a call that raised
 
@@ -76,8 +76,8 @@ class CallRecorder:
         self._table = SequenceTable() if table is None else table
         self._expected = expected
         self._thread = get_ident()
-        # The tensor returned last, by identity; the number that the next node had then; and where its gradient arrives.
-        self._latest = (0, 0, 0)
+        # The tensor returned last; the number that the next node had then; and where its gradient arrives.
+        self._latest: tuple[weakref.ref[Tensor], int, int] | None = None
 
     def install(self, exits: ExitStack) -> None:
         """Register the global hooks; `exits` takes them back."""
@@ -144,9 +144,10 @@ class CallRecorder:
             del self.stack[max(live - 1, 0) :]
 
     def _expect_one(self, expected: ExpectedGradients, frame: Frame, tensor: Tensor) -> None:
-        latest, number, where = self._latest
-        # No node was made since the last call returned: a tensor of that identity, with a node, is the same.
-        if id(tensor) != latest or next_sequence_number() != number or tensor.is_leaf:
+        latest = self._latest
+        if latest is not None and latest[0]() is tensor and latest[1] == next_sequence_number():
+            where = latest[2]  # nothing was done since that call returned it
+        else:
             where = expected.place_of(tensor)
         frame.expected = {where: 0}
         if self.stack and self.stack[-1].expected:
@@ -208,16 +209,17 @@ class CallRecorder:
             return
         stack, expected, wanted = self.stack, self._expected, result.requires_grad
         call = self.tally.add(frame.slot, frame.inputs, (result.shape, result.dtype, wanted), None)
+        reference = weakref.ref(result)
         if stack:
             outer = stack[-1]
             if outer.given is None:
                 outer.given = {}
-            outer.given[id(result)] = number if wanted else weakref.ref(result)
+            outer.given[id(result)] = reference
         if expected is None:
             return
         if wanted and frame.task == OUTSIDE_BACKWARD:
             where = expected.place_of(result)
-            self._latest = (id(result), number, where)
+            self._latest = (reference, number, where)
             expected.add_one(call, frame.expected, where)
         elif wanted or frame.expected:
             self._expect(expected, frame, call, (result,))
@@ -237,7 +239,7 @@ class CallRecorder:
             if outer.given is None:
                 outer.given = {}
             for tensor in outputs:
-                outer.given[id(tensor)] = number if tensor.requires_grad else weakref.ref(tensor)
+                outer.given[id(tensor)] = weakref.ref(tensor)
         if self._expected is not None:
             self._expect(self._expected, frame, call, outputs)
 
@@ -257,12 +259,9 @@ class CallRecorder:
 
 
 def _was_given(given: Given, tensor: Tensor) -> bool:
-    """Whether an inner call returned this very tensor, and nothing written into it since made it another node's."""
-    since = given.get(id(tensor))
-    if isinstance(since, int):
-        node = tensor.grad_fn
-        return node is None or node._sequence_nr() < since
-    return since is not None and since() is tensor
+    """Whether an inner call returned this very tensor, whatever was written into it since."""
+    reference = given.get(id(tensor))
+    return reference is not None and reference() is tensor
 
 
 def _described(tensors: Sequence[Tensor]) -> Seen:

@@ -73,3 +73,12 @@ def test_under_vmap_bytes_are_of_a_sample_and_the_run_says_so() -> None:
     assert run.totals["forward_flops"] == 2 * N * C * C
     assert run.totals["activation_bytes"] == C * 4
     assert any("torch.func transform" in note and "one sample" in note for note in run.coverage.notes)
+
+
+def test_a_transform_is_seen_of_a_module_that_was_called_alike_before() -> None:
+    model = nn.Sequential(nn.Linear(C, C), nn.Linear(C, C))
+    with torchtally.profile(model) as run:
+        model(torch.rand(N, C))
+        torch.func.grad(lambda y: model[1](y).sum())(torch.rand(N, C))
+    (note,) = [note for note in run.coverage.notes if "torch.func transform" in note]
+    assert note.startswith("1: ")

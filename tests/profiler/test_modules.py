@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict, namedtuple
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -323,3 +325,35 @@ def test_a_scalar_and_an_empty_tensor() -> None:
     assert run.ledger.row("").output_shape == ()
     assert run.ledger.row("layer").flops == 0
     assert run.ledger.row("layer").input_shape == (0, I)
+
+
+class AddsInPlace(nn.Module):
+    """Gives what its layer gave, with something written into it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layer(x)
+        y += x
+        return y
+
+
+class AddsAnew(AddsInPlace):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) + x
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize(("kind", "own"), [(AddsInPlace, 0), (AddsAnew, 1)])
+def test_what_is_written_in_place_is_no_tensor_of_its_own(
+    kind: type[nn.Module], own: int, mode: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """A sum in place makes no tensor: the layer's is the only one, in whatever mode."""
+    model = kind()
+    with torchtally.profile(model) as run, mode():
+        for _ in range(3):  # an identity is used again as soon as its tensor has died
+            model(torch.ones(2, 3))
+    assert {call.path: len(call.own_outputs) for call in run.trace.calls} == {"layer": 1, "": own}
+    assert run.totals["activation_bytes"] == 3 * (1 + own) * 2 * 3 * 4
