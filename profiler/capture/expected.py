@@ -114,13 +114,15 @@ class ExpectedGradients:
         if inputs and (output in inputs or len(inputs) > 1):
             self.add_call(call, inputs, ((0, output),))
             return
-        note, first = self._listed.append, call * (4 * _POSITIONS)
-        note(output)
-        note(first + _FIRST_OUTPUT)
+        listed, first = self._listed, call * (4 * _POSITIONS)
+        listed.append(output)
+        listed.append(first + _FIRST_OUTPUT)
         if inputs:
             ((where, position),) = inputs.items()
-            note(where)
-            note(first + _FIRST_INPUT + position)
+            listed.append(where)
+            listed.append(first + _FIRST_INPUT + position)
+        if len(listed) >= 2 * LIMIT:
+            self._sort()
 
     def expected_at(self, where: int) -> Iterator[int]:
         """The recipients that wait there."""

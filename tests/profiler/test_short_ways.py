@@ -9,6 +9,7 @@ import torch
 from tests.profiler.running import Calling, seeded, step
 from torch import Tensor, nn
 
+import torchtally
 from torchtally.profiler.capture.attribution import BEFORE, SequenceTable
 from torchtally.profiler.capture.expected import INPUT, OUTPUT, PASSED, ExpectedGradients, of_recipient
 from torchtally.profiler.capture.modules import CallRecorder
@@ -179,3 +180,32 @@ def test_composite_operators_are_known() -> None:
     assert composite(torch.ops.aten.linear.default)
     assert not composite(torch.ops.aten.mm.default)
     assert not composite(torch.ops.prim.device.default)  # which the dispatcher does not have
+
+
+@pytest.mark.parametrize("model", [nn.Linear(4, 6), Wrapped(nn.Linear(4, 6))])
+def test_graphs_that_never_run_backward_leave_little_behind(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither way of listing what is expected grows with the number of steps."""
+    monkeypatch.setattr("torchtally.profiler.capture.expected.LIMIT", 64)
+    with torchtally.profile(model) as run:
+        sizes = []
+        for _ in range(200):
+            model(torch.ones(3, 4))
+            expected = run._expected
+            sizes.append(len(expected._listed) + len(expected._waiting))
+    assert max(sizes) == max(sizes[:100]) <= 4 * 64
+
+
+def test_a_graph_met_late_has_its_gradients_though_many_came_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchtally.profiler.capture.expected.LIMIT", 64)
+    model = nn.Sequential(seeded(nn.Linear, 4, 6), nn.ReLU())
+    with torchtally.profile(model) as run:
+        first = model(torch.ones(3, 4))
+        for _ in range(10):
+            model(torch.ones(3, 4))
+        first.sum().backward()
+    assert {(fact.path, fact.of) for fact in run.trace.gradients if fact.of != "parameter"} == {
+        ("", "output"),
+        ("0", "output"),
+        ("1", "input"),
+        ("1", "output"),
+    }
