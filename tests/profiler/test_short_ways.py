@@ -192,7 +192,7 @@ def test_graphs_that_never_run_backward_leave_little_behind(model: nn.Module, mo
             model(torch.ones(3, 4))
             expected = run._expected
             sizes.append(len(expected._listed) + len(expected._waiting))
-    assert max(sizes) == max(sizes[:100]) <= 4 * 64
+    assert max(sizes) <= 4 * 64
 
 
 def test_a_graph_met_late_has_its_gradients_though_many_came_between(monkeypatch: pytest.MonkeyPatch) -> None:
