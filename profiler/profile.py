@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch._C import DisableTorchFunction
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
@@ -73,7 +74,7 @@ class Profile(Run):
                 )
             self._state = "active"
         try:
-            with ExitStack() as exits:
+            with ExitStack() as exits, DisableTorchFunction():  # no function mode of the user's sees what we read
                 self._start(self._model, exits)
                 self._exits = exits.pop_all()
         except BaseException:
@@ -143,7 +144,8 @@ class Profile(Run):
         try:
             self._exits.close()
         finally:
-            self._trace = self._freeze(error)
+            with DisableTorchFunction():
+                self._trace = self._freeze(error)
             # The run keeps facts, and nothing of the model.
             del self._calls, self._operators, self._walker, self._saved, self._expected, self._holders
 

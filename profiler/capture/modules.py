@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from threading import get_ident
 from typing import Any
 
+import torch
 from torch import Tensor, is_grad_enabled, nn
+from torch._C import DisableTorchFunction
 from torch.nn.modules import module as torch_modules
 from torch.nn.modules.loss import _Loss
 
@@ -25,6 +27,9 @@ from .autograd import OUTSIDE_BACKWARD, current_graph_task, next_sequence_number
 from .calls import CallTally, Seen
 from .expected import INPUT, ExpectedGradients, of_recipient
 from .tensors import tensors_in
+
+# The user's own function modes, and `torch.set_default_device`, would see each look that we take at a tensor.
+has_function_mode: Callable[[], bool] = torch._C._is_torch_function_mode_enabled
 
 _CALL = nn.Module._call_impl.__code__
 
@@ -92,6 +97,9 @@ class CallRecorder:
 
     def _enter(self, module: nn.Module, args: Any) -> None:
         """Describe inputs before the module can change them in place, and expect their gradients."""
+        if has_function_mode():
+            with DisableTorchFunction():
+                return self._enter(module, args)
         home = self._homes.get(id(module))
         task = current_graph_task()
         if home is None or task != OUTSIDE_BACKWARD or get_ident() != self._thread:
@@ -173,6 +181,9 @@ class CallRecorder:
 
     def _leave(self, module: nn.Module, args: Any, kwargs: dict[str, Any], result: Any = _RAISED) -> None:
         """Where forward raised, PyTorch leaves out `kwargs`, and gives None in its place."""
+        if has_function_mode():
+            with DisableTorchFunction():
+                return self._leave(module, args, kwargs, result)
         home = self._homes.get(id(module))
         here = get_ident() == self._thread
         if home is None or not here:

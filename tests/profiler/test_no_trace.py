@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import torchtally
@@ -515,3 +516,34 @@ def test_a_patched_function_would_be_seen(
         patch.setattr(torch, "counted", 1, raising=False)
         assert renamed(before) == ["torch.counted", "torch.nn.functional.relu"]
     assert renamed(before) == []
+
+
+class Listening(TorchFunctionMode):
+    """Every function that is called with a tensor, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[str] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.heard.append(getattr(func, "__name__", str(func)))
+        return func(*args, **(kwargs or {}))
+
+
+def test_function_modes_hear_what_they_would_have_heard() -> None:
+    """Nor do they hear us look at tensors, on whichever side of the block they are."""
+    model, x = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Bilinear(4, 4, 2)), torch.ones(2, 4)
+
+    def work() -> None:
+        model[2](model[:2](x), model[0](input=x)).sum().backward()
+
+    with Listening() as alone:
+        work()
+    with torchtally.profile(model) as run, Listening() as inside:
+        work()
+    with Listening() as outside, torchtally.profile(model) as other:
+        work()
+    assert alone.heard == inside.heard == outside.heard
+    assert "linear" in alone.heard
+    assert run.totals == other.totals
+    assert run.totals["forward_flops"] > 0
