@@ -33,7 +33,7 @@ _SLOTS = 2**24  # a call is the number of its look, times this, and the index of
 
 
 @dataclass(slots=True, eq=False)
-class Look:
+class Alike:
     """Calls that look alike: the first one's number, and the slots that made them. `times` has those summed up."""
 
     first: int
@@ -54,13 +54,13 @@ class CallTally:
     def __init__(self, slots: Slots) -> None:
         self.transformed: set[int] = set()  # modules that were called inside a torch.func transform
         self._slots = slots.all
-        self._looks: dict[tuple[Seen, Seen, Own], Look] = {}
+        self._looks: dict[tuple[Seen, Seen, Own], Alike] = {}
 
     def add(self, slot: Slot, inputs: Seen, outputs: Seen, own: Own) -> int:
         """Count a call that has ended; gives the call."""
         look = self._looks.get((inputs, outputs, own))
         if look is None:
-            look = self._looks[inputs, outputs, own] = Look(len(self._looks) * _SLOTS, inputs, outputs, own)
+            look = self._looks[inputs, outputs, own] = Alike(len(self._looks) * _SLOTS, inputs, outputs, own)
         slots = look.slots
         slots.append(slot)
         if len(slots) >= LIMIT:
