@@ -181,10 +181,11 @@ def _timer_of(model: nn.Module) -> Callable[[], float]:
     return timer(next(model.parameters()).device.type)
 
 
-def _seconds(instrument: Instrument, model: nn.Module, step: Callable[[], None]) -> float:
-    """Seconds of one of several steps in a row, a first step inside the instrument not counted."""
+def _seconds(instrument: Instrument, model: nn.Module, step: Callable[[], None], times: int = 1) -> float:
+    """Seconds of one of several steps in a row (so many times the usual number), a first step inside the instrument not
+    counted."""
     now, once = _timer_of(model), instrument is _mem_tracker  # which takes one step and no more
-    steps = 1 if once else STEPS
+    steps = 1 if once else STEPS * times
     with instrument(model):
         if not once:
             step()
@@ -195,11 +196,13 @@ def _seconds(instrument: Instrument, model: nn.Module, step: Callable[[], None])
         return (now() - start) / steps
 
 
-def _interleaved(model: nn.Module, step: Callable[[], None], names: list[str], rounds: int) -> dict[str, float]:
+def _interleaved(
+    model: nn.Module, step: Callable[[], None], names: list[str], rounds: int, times: int = 1
+) -> dict[str, float]:
     samples: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
-            samples[name].append(_seconds(INSTRUMENTS[name], model, step))
+            samples[name].append(_seconds(INSTRUMENTS[name], model, step, times))
     return {name: min(found) for name, found in samples.items()}
 
 
@@ -210,7 +213,7 @@ def part_chain(device: str) -> dict[str, Any]:
     """1,000 x (Linear(16, 16), ReLU), batch 4: microseconds added per module call."""
     model, x = chain(1000).to(device), torch.randn(4, 16, device=device)
     quick = [name for name in INSTRUMENTS if name not in ("MemTracker", "memory account")]
-    found = _interleaved(model, _step(model, x), quick, rounds=4)
+    found = _interleaved(model, _step(model, x), quick, rounds=6)
     return {name: 1e6 * (seconds - found["bare"]) / 2001 for name, seconds in found.items() if name != "bare"}
 
 
@@ -222,12 +225,15 @@ def part_mem_tracker(device: str) -> dict[str, Any]:
 
 
 def part_depth(device: str) -> dict[str, Any]:
-    """The same at growing depth, up to 16,000 module calls: microseconds added per module call."""
+    """The same at growing depth, up to 16,000 module calls: microseconds added per module call. As many calls are timed
+    at each depth: Python's full collections come once in so many calls, and would else be the deepest model's alone.
+    """
     added = {}
     for pairs in _DEPTHS:
         model, x = chain(pairs).to(device), torch.randn(4, 16, device=device)
-        found = _interleaved(model, _step(model, x), ["bare", "empty dispatch mode", "torchtally"], rounds=3)
-        for name in ("empty dispatch mode", "torchtally"):
+        names, times = ["bare", "empty dispatch mode", "torchtally"], _DEPTHS[-1] // pairs
+        found = _interleaved(model, _step(model, x), names, rounds=3, times=times)
+        for name in names[1:]:
             added[f"{name}, {2 * pairs:,} calls"] = 1e6 * (found[name] - found["bare"]) / (2 * pairs + 1)
     return added
 

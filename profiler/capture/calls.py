@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import compress, repeat
 from typing import Any, Literal
@@ -16,10 +16,9 @@ from .attribution import Slot, Slots
 from .expected import OUTPUT, of_recipient
 from .tensors import SpecTable
 
-# While there is a torch.func transform (vmap, grad ...), this key is. Asking for the level of transforms would leave
-# state behind in the thread, which every node of a backward pass would copy from then on.
-_TRANSFORMS = torch._C.DispatchKey.FuncTorchDynamicLayerFrontMode
-_is_included = torch._C._dispatch_tls_is_dispatch_key_included
+# Whether there is a torch.func transform (vmap, grad ...). Asking for the level of transforms instead would leave state
+# behind in the thread, which every node of a backward pass would copy from then on.
+has_transform: Callable[[], bool] = torch._C._are_functorch_transforms_active
 
 Seen = tuple[Any, ...]
 """Tensors in passing, flat: shape, dtype, and whether it needs a gradient, of one after the other."""
@@ -52,23 +51,22 @@ class CallTally:
     """
 
     def __init__(self, slots: Slots) -> None:
+        self.alike: dict[tuple[Seen, Seen, Own], Alike] = {}
         self.transformed: set[int] = set()  # modules that were called inside a torch.func transform
         self._slots = slots.all
-        self._looks: dict[tuple[Seen, Seen, Own], Alike] = {}
 
-    def add(self, slot: Slot, inputs: Seen, outputs: Seen, own: Own) -> int:
-        """Count a call that has ended; gives the call."""
-        look = self._looks.get((inputs, outputs, own))
-        if look is None:
-            look = self._looks[inputs, outputs, own] = Alike(len(self._looks) * _SLOTS, inputs, outputs, own)
-        slots = look.slots
-        slots.append(slot)
-        if len(slots) >= LIMIT:
-            look.times.update(slots)
-            slots.clear()
-        if _is_included(_TRANSFORMS):
+    def add(self, slot: Slot, inputs: Seen, outputs: Seen, own: Own) -> Alike:
+        """Count a call that has ended."""
+        alike = self.alike.get((inputs, outputs, own))
+        if alike is None:
+            alike = self.alike[inputs, outputs, own] = Alike(len(self.alike) * _SLOTS, inputs, outputs, own)
+        elif len(alike.slots) >= LIMIT:
+            alike.times.update(alike.slots)
+            alike.slots.clear()
+        alike.slots.append(slot)
+        if has_transform():
             self.transformed.add(slot.owner)
-        return look.first + slot.index
+        return alike
 
     def owner_of(self, call: int) -> int:
         """The module whose call it is."""
@@ -77,7 +75,7 @@ class CallTally:
     @property
     def finished(self) -> int:
         """How many calls have ended."""
-        return sum(len(look.slots) + look.times.total() for look in self._looks.values())
+        return sum(len(look.slots) + look.times.total() for look in self.alike.values())
 
     def facts(self, paths: tuple[str, ...], specs: SpecTable) -> tuple[CallFacts, ...]:
         """The calls as records."""
@@ -91,7 +89,7 @@ class CallTally:
                 own_outputs=tuple(compress(_specs(look.outputs, specs), look.own or repeat(True))),
                 times=times,
             )
-            for look in self._looks.values()
+            for look in self.alike.values()
             for slot, times in (look.times + Counter(look.slots)).items()
         )
 
@@ -99,7 +97,7 @@ class CallTally:
         self, arrived: Mapping[int, int], paths: tuple[str, ...], specs: SpecTable
     ) -> tuple[GradientFacts, ...]:
         """The gradients of inputs and outputs that arrived (recipient -> times), as records."""
-        looks = tuple(self._looks.values())
+        looks = tuple(self.alike.values())
         facts = []
         for who, times in sorted(arrived.items()):  # by call, then position
             call, kind, position = of_recipient(who)

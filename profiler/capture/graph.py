@@ -20,6 +20,7 @@ from .autograd import (
     next_sequence_number,
 )
 from .expected import LIMIT, Arrivals, ExpectedGradients, leaf_place, note, place
+from .garbage import no_garbage_collection
 from .reach import Reach, reach
 from .saved import SavedTensors
 
@@ -104,21 +105,28 @@ class GraphWalker:
             this = self._passes[self._task] = _Pass(kept, self._next_number(number), self.seen)
             call_when_pass_ends(partial(self._ended, self._task))
             self.seen[NO_SEQUENCE_NUMBER] = NOBODY  # the leaves
-        found = reach(root, number, self._parameters)
-        this.add(found)
-        for node, position, giver in found.doubtful:
-            self._ask(node, position, giver, this)
-        nodes = found.nodes
-        owners = self._table.owners(sorted(nodes))
-        self.seen.update(owners)
-        around = [(each.started, each.storages) for each in self._passes.values() if each is not this]
-        if self._kept:
-            owners = {number: owner for number, owner in owners.items() if number not in self._kept}
-        self._saved.collect(nodes, owners, this.storages, around)
+        # A node that was looked at keeps its Python object for as long as it lives (from torch 2.13 on): thousands at
+        # once, none of them garbage, which would set off one full collection after the other.
+        with no_garbage_collection():
+            nodes = self._follow(root, number, this)
         if kept:
             if len(self._kept) > LIMIT:
                 self._kept = set()
             self._kept.update(nodes)
+
+    def _follow(self, root: Any, number: int, this: _Pass) -> Collection[int]:
+        """The numbers of the nodes there are, when all that they lead to and have saved is noted."""
+        found = reach(root, number, self._parameters)
+        this.add(found)
+        for node, position, giver in found.doubtful:
+            self._ask(node, position, giver, this)
+        owners = self._table.owners(sorted(found.nodes))
+        self.seen.update(owners)
+        around = [(each.started, each.storages) for each in self._passes.values() if each is not this]
+        if self._kept:
+            owners = {number: owner for number, owner in owners.items() if number not in self._kept}
+        self._saved.collect(found.nodes, owners, this.storages, around)
+        return found.nodes.keys()
 
     def _next_number(self, root: int) -> int:
         """The number that the next node will have. Devices' threads, which run their backward, number apart: there, one

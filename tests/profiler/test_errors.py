@@ -145,6 +145,29 @@ def test_work_in_other_threads_is_said_not_to_be_observed() -> None:
     assert "note:" in str(run)
 
 
+class LossElsewhere(nn.Module):
+    """Has another thread compute a loss before it goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        thread = threading.Thread(target=nn.MSELoss(), args=(torch.ones(2), torch.zeros(2)))
+        thread.start()
+        thread.join()
+        return (self.layer(x) @ torch.ones(3, 1)).relu()
+
+
+def test_a_loss_in_another_thread_takes_nobodys_place() -> None:
+    net = LossElsewhere()
+    with torchtally.profile(net) as run:
+        net(torch.ones(5, 2)).sum().backward()
+    assert run.ledger.row("").matmul_flops == 2 * 5 * 3
+    assert run.ledger.row("", "backward").matmul_flops == 2 * 5 * 3
+    assert {(call.path, call.phase) for call in run.trace.calls} == {("", "forward"), ("layer", "forward")}
+
+
 def test_a_run_in_another_thread() -> None:
     net = model()
     seen: list[int] = []

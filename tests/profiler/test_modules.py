@@ -357,3 +357,48 @@ def test_what_is_written_in_place_is_no_tensor_of_its_own(
             model(torch.ones(2, 3))
     assert {call.path: len(call.own_outputs) for call in run.trace.calls} == {"layer": 1, "": own}
     assert run.totals["activation_bytes"] == 3 * (1 + own) * 2 * 3 * 4
+
+
+class KeepsSome(nn.Module):
+    """Calls its layer often; gives the first result, one of the others, and a tensor of its own. Most results die."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        kept = [self.layer(x)]
+        for number in range(300):
+            result = self.layer(kept[-1] if number % 3 else x)
+            if number % 100 == 50:
+                kept.append(result)
+        kept[1] += 1
+        return [kept[0], kept[2] * 2, kept[1]]
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_of_many_results_those_that_live_are_known(mode: Callable[[], AbstractContextManager[None]]) -> None:
+    model = KeepsSome()
+    with torchtally.profile(model) as run, mode():
+        for _ in range(3):
+            model(torch.ones(2, 3))
+    assert {call.path: len(call.own_outputs) for call in run.trace.calls} == {"layer": 1, "": 1}
+
+
+def test_results_are_not_kept_alive() -> None:
+    """Nor is much kept of those that died."""
+    model = nn.Sequential(*(nn.Linear(3, 3) for _ in range(400)))
+    alive, sizes = [], []
+
+    def note(*_: object) -> None:
+        given = run._calls.stack[0].given
+        if given is not None:
+            alive.append(sum(reference() is not None for reference in given._recent))
+            sizes.append(len(given._recent) + len(given._older))
+
+    handle = model[-1].register_forward_pre_hook(note)
+    with torchtally.profile(model) as run, torch.no_grad():
+        model(torch.ones(2, 3))
+    handle.remove()
+    assert alive == [1]
+    assert max(sizes) <= 3 * 64

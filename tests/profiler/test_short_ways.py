@@ -56,7 +56,7 @@ def calling(forward: Callable[[nn.Module, Tensor], Tensor], watched: nn.Module) 
 def long_ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The long ways that are taken, in order."""
     taken: list[str] = []
-    for name in ("_note_inputs", "_finish_any"):
+    for name in ("_note_inputs", "_finish"):
         monkeypatch.setattr(CallRecorder, name, noting(name, taken))
     return taken
 
@@ -108,7 +108,21 @@ def test_both_ways_are_one_call() -> None:
 
 def test_one_tensor_of_a_module_that_calls_none_goes_no_long_way(long_ways: list[str]) -> None:
     step(nn.Sequential(seeded(nn.Linear, 4, 6), nn.ReLU()), torch.ones(3, 4))
-    assert long_ways == ["_finish_any"]  # what the model gives is its last layer's
+    assert long_ways == ["_finish"]  # what the model gives is its last layer's
+
+
+def test_calls_that_are_summed_up_on_the_way_are_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    def often(self: nn.Module, x: Tensor) -> Tensor:
+        x = self.first(x)
+        for _ in range(7):
+            x = self.watched(x)
+        return self.last(x)
+
+    whole = step(calling(often, seeded(nn.Linear, 6, 6)), torch.ones(3, 4)).trace
+    for module in ("calls", "modules"):
+        monkeypatch.setattr(f"torchtally.profiler.capture.{module}.LIMIT", 2)
+    assert step(calling(often, seeded(nn.Linear, 6, 6)), torch.ones(3, 4)).trace.calls == whole.calls
+    assert [call.times for call in whole.calls if call.path == "watched"] == [7]
 
 
 @pytest.mark.parametrize("entries", [[], [(0, 7)], [(3, 0), (3, 1), (5, 2), (9, 0), (10, 1)]])
