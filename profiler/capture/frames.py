@@ -51,8 +51,8 @@ class Given:
 
     def lacks(self, tensors: Sequence[Tensor]) -> Own:
         """Which of them no inner call returned: the very tensors, whatever was written into them since."""
-        self._settle()
-        return tuple([tensor._cdata not in self._older for tensor in tensors])
+        recent, older = {id(reference()) for reference in self._recent}, self._older
+        return tuple([id(tensor) not in recent and not (older and tensor._cdata in older) for tensor in tensors])
 
 
 class Frame:
