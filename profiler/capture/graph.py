@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor
+from torch._C import DisableTorchFunctionSubclass
 from torch.utils.hooks import RemovableHandle
 
 from .attribution import NOBODY, SequenceTable
@@ -89,6 +90,11 @@ class GraphWalker:
         self.seen: dict[int, int] = {}  # numbers of the nodes walked in this backward pass -> whose they are
         self._kept: set[int] = set()  # numbers of nodes in kept graphs: their saved tensors are counted once
 
+    @property
+    def met_function_tensors(self) -> bool:
+        """Whether a graph had saved tensors of the user's kinds that have a `__torch_function__`."""
+        return self._saved.met_function_tensors
+
     def visit(self, node: Any, number: int, task: int) -> None:
         """Walk what hangs on `node`, unless this backward pass has walked it already (see `seen`)."""
         if task != self._task:
@@ -107,7 +113,7 @@ class GraphWalker:
             self.seen[NO_SEQUENCE_NUMBER] = NOBODY  # the leaves
         # A node that was looked at keeps its Python object for as long as it lives (from torch 2.13 on): thousands at
         # once, none of them garbage, which would set off one full collection after the other.
-        with no_garbage_collection():
+        with no_garbage_collection(), DisableTorchFunctionSubclass():
             nodes = self._follow(root, number, this)
         if kept:
             if len(self._kept) > LIMIT:

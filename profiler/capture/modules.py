@@ -29,7 +29,7 @@ from .frames import Frame
 from .passing import CallAttribution
 from .tensors import tensors_in
 
-# The user's own function modes, and `torch.set_default_device`, would see each look that we take at a tensor.
+# The user's own function modes (and `torch.set_default_device`) and kinds of tensors would see each look that we take.
 has_function_mode: Callable[[], bool] = torch._C._is_torch_function_mode_enabled
 
 _CALL = nn.Module._call_impl.__code__
@@ -101,7 +101,8 @@ class CallRecorder:
             seen = None
         if seen is None:
             frame.inputs = ()
-            self._note_inputs(frame, tensors_in(args))
+            with DisableTorchFunction():
+                self._note_inputs(frame, tensors_in(args))
         else:
             frame.inputs = seen
             if attribution is not None and seen[2]:
@@ -129,7 +130,8 @@ class CallRecorder:
         frame.inputs = ()
         frame.expected = frame.given = None
         if home is not None:
-            self._note_inputs(frame, tensors_in(args))
+            with DisableTorchFunction():
+                self._note_inputs(frame, tensors_in(args))
         self.stack.append(frame)
         if self._attribution is not None and here:
             self._attribution.owner_changes()
@@ -169,7 +171,8 @@ class CallRecorder:
             seen = None
         if seen is None:
             if result is not _RAISED and slot is not self._loss:
-                self._finish(frame, kwargs, result)
+                with DisableTorchFunction():
+                    self._finish(frame, kwargs, result)
         else:
             alike = self._alike.get((frame.inputs, seen, None))
             if alike is None or len(alike.slots) >= LIMIT or has_transform():

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, is_grad_enabled, is_inference_mode_enabled
+from torch._C import DisableTorchFunctionSubclass
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
@@ -30,6 +31,8 @@ from .graph import GraphWalker
 from .modules import CallRecorder
 from .signatures import LIMIT, Operator, Signatures, looks_like
 from .tensors import tensors_in
+
+is_torch_function_enabled: Callable[[], bool] = torch._C._is_torch_function_enabled
 
 # Autograd sums gradients that meet with these, while the node that gave the later one is still current.
 _GRADIENT_SUMS = frozenset({"aten.add.Tensor", "aten.add_.Tensor"})
@@ -62,6 +65,9 @@ class OperatorRecorder(TorchDispatchMode):
         # By identity: operators are slow to hash, and live as long as the process.
         self._operators: dict[int, Operator] = {}
         self.signatures = Signatures()
+        # Whether backward meets tensors of the user's kinds that hear of what is called with them, `__torch_function__`:
+        # autograd calls operators beneath that, and so must we.
+        self._hears = False
         self._optimizing = 0
         self.second_order = False  # whether a backward pass made a graph of its own
         self._task = OUTSIDE_BACKWARD  # the backward pass last seen
@@ -108,6 +114,8 @@ class OperatorRecorder(TorchDispatchMode):
                 )
             ):
                 self._in_backward(task, operator, args)
+            if self._hears and is_torch_function_enabled():
+                return self._unheard(func, types, args, kwargs)
             return operator.func(*args, **kwargs) if kwargs else operator.run(*args)
         if task != OUTSIDE_BACKWARD:
             slot = self._in_backward(task, operator, args)
@@ -115,6 +123,8 @@ class OperatorRecorder(TorchDispatchMode):
             slot = self._stack[-1].slot
         else:
             slot = self._outside_backward(args)
+        if self._hears and is_torch_function_enabled():
+            return self._unheard(func, types, args, kwargs)
         if operator.composite and is_inference_mode_enabled():
             with self:
                 return operator.taken_apart(*args, **kwargs or {})
@@ -127,6 +137,10 @@ class OperatorRecorder(TorchDispatchMode):
         if len(tally) >= LIMIT:
             self.signatures.sum_up()
         return result
+
+    def _unheard(self, *call: Any) -> Any:
+        with DisableTorchFunctionSubclass():
+            return self.__torch_dispatch__(*call)
 
     def _meet(self, func: Any) -> Operator:
         name = str(func)
@@ -171,6 +185,7 @@ class OperatorRecorder(TorchDispatchMode):
         if task != self._pass or number not in self._walker.seen:
             self._pass = task
             self._walker.visit(node, number, task)
+            self._hears = self._walker.met_function_tensors
         owner = self._walker.seen[number]
         slot = self._backward.get(owner)
         if slot is None:

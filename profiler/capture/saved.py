@@ -26,6 +26,8 @@ from .tensors import SpecTable, tensors_in
 # That of `untyped_storage()._cdata`, without a Python object for each storage, which would live as long as it.
 storage_identity: Callable[[Tensor], int] = torch._C._storage_address  # type: ignore[attr-defined]
 
+_HEARS_NOTHING: Any = torch._C._disabled_torch_function_impl
+
 _PREFIX = "_raw_saved_"
 _FACTOR = f"{_PREFIX}other"
 _STATISTICS = frozenset({"result1", "result2", "mean", "rstd", "save_mean", "save_var", "save_invstd", "logsumexp"})
@@ -56,6 +58,7 @@ class SavedTensors:
     """
 
     def __init__(self, held: set[int], dropouts: Collection[int]) -> None:
+        self.met_function_tensors = False  # of the user's kinds, with a `__torch_function__`
         self._held = held
         self._dropouts = dropouts
         self._attributes: dict[type, tuple[str, ...]] = {}  # of nodes of a type, what they saved
@@ -134,8 +137,11 @@ class SavedTensors:
 
     def _is_tensor(self, data: Any, owner: int) -> bool:
         """Of a subclass, or what hooks have packed; None where there was none to save."""
-        if data is None or isinstance(data, Tensor):
-            return data is not None
+        if data is None:
+            return False
+        if isinstance(data, Tensor):
+            self.met_function_tensors |= type(data).__torch_function__ is not _HEARS_NOTHING
+            return True
         self._cannot_read(owner, _CHECKPOINTED if isinstance(data, _Holder) else _PACKED)
         return False
 

@@ -7,7 +7,8 @@ import gc
 import pickle
 import weakref
 from collections.abc import Callable
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -547,3 +548,51 @@ def test_function_modes_hear_what_they_would_have_heard() -> None:
     assert "linear" in alone.heard
     assert run.totals == other.totals
     assert run.totals["forward_flops"] > 0
+
+
+class Hearing(Tensor):
+    """Tensors that hear of every function they are given to, by name."""
+
+    heard: ClassVar[list[str]] = []
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        cls.heard.append(getattr(func, "__name__", str(func)))
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+class Giving(nn.Module):
+    """Has a tensor of the kind made inside a module, and backward through plain ones."""
+
+    def __init__(self, *, plain: bool) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4, bias=False))
+        self.head = nn.Bilinear(4, 4, 2)
+        self.loss = nn.MSELoss()
+        self.plain = plain
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.as_subclass(Hearing)
+        y: Tensor = self.head(self.body(x), x) * 2
+        y = y.as_subclass(Tensor) if self.plain else y
+        return self.loss(y, torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_tensors_of_other_kinds_hear_what_they_would_have_heard(plain: bool) -> None:
+    torch.manual_seed(0)
+    model, x = Giving(plain=plain), torch.randn(2, 4)
+
+    def heard(run: Any = None) -> list[str]:
+        Hearing.heard.clear()
+        with run or nullcontext():
+            model(x).backward()
+        model.zero_grad()
+        return list(Hearing.heard)
+
+    run = torchtally.profile(model)
+    alone = heard()
+    assert "linear" in alone
+    assert heard(run) == alone
+    assert run.totals["forward_flops"] > 0
+    assert run.ledger.row("body.2", "backward").matmul_flops == 2 * 2 * 2 * 4 * 4
