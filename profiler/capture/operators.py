@@ -65,7 +65,7 @@ class OperatorRecorder(TorchDispatchMode):
         # By identity: operators are slow to hash, and live as long as the process.
         self._operators: dict[int, Operator] = {}
         self.signatures = Signatures()
-        # Whether backward meets tensors of the user's kinds that hear of what is called with them, `__torch_function__`:
+        # Whether backward meets tensors of the user's kinds that hear what is called with them, `__torch_function__`:
         # autograd calls operators beneath that, and so must we.
         self._hears = False
         self._optimizing = 0
