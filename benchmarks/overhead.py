@@ -108,8 +108,8 @@ def _shape_hooks(model: nn.Module) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def _module_facts(model: nn.Module) -> Iterator[None]:
-    """Which module is running, in which phase, and what it takes and gives: the hooks of a run, without attribution, which
-    is whose a tensor or a node is, and where gradients arrive (`capture/passing.py`)."""
+    """Which module is running, in which phase, and what it takes and gives: the hooks of a run, without attribution,
+    which is whose a tensor or a node is, and where gradients arrive (`capture/passing.py`)."""
     index = {id(module): place for place, module in enumerate(model.modules())}
     with contextlib.ExitStack() as exits:
         CallRecorder(index, Slots()).install(exits)
