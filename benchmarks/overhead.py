@@ -214,7 +214,7 @@ def part_chain(device: str) -> dict[str, Any]:
     """1,000 x (Linear(16, 16), ReLU), batch 4: microseconds added per module call."""
     model, x = chain(1000).to(device), torch.randn(4, 16, device=device)
     quick = [name for name in INSTRUMENTS if name not in ("MemTracker", "memory account")]
-    found = _interleaved(model, _step(model, x), quick, rounds=6)
+    found = _interleaved(model, _step(model, x), quick, rounds=10)
     return {name: 1e6 * (seconds - found["bare"]) / 2001 for name, seconds in found.items() if name != "bare"}
 
 

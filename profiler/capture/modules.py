@@ -25,7 +25,7 @@ from .attribution import NOBODY, SequenceTable, Slot, Slots
 from .autograd import OUTSIDE_BACKWARD, current_graph_task
 from .calls import LIMIT, CallTally, Seen, has_transform
 from .expected import ExpectedGradients
-from .frames import Frame
+from .frames import Frame, Given
 from .passing import CallAttribution
 from .tensors import tensors_in
 
@@ -128,7 +128,8 @@ class CallRecorder:
         frame.slot = self._loss if home is None else self._slots.of(home.owner, "recompute")
         frame.task = task
         frame.inputs = ()
-        frame.expected = frame.given = None
+        frame.expected = None
+        frame.given = Given() if home is None else None  # what a loss gives goes the long way
         if home is not None:
             with DisableTorchFunction():
                 self._note_inputs(frame, tensors_in(args))
@@ -165,7 +166,7 @@ class CallRecorder:
         frame = stack.pop()
         slot = frame.slot
         try:
-            short = type(result) is Tensor and frame.given is None and not kwargs and slot is not self._loss
+            short = type(result) is Tensor and frame.given is None and not kwargs
             seen = (result.shape, result.dtype, result.requires_grad) if short else None
         except RuntimeError:  # a nested tensor has no shape
             seen = None
