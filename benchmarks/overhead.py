@@ -257,7 +257,7 @@ def part_cnn(device: str) -> dict[str, Any]:
     model, images, labels = _cnn(device)
     step = _loss_step(model, images, labels)
     names = ["bare", "empty dispatch mode", "torchtally", "FlopCounterMode"]
-    found = _interleaved(model, step, names, rounds=15)
+    found = _interleaved(model, step, names, rounds=60)
     return {name: found[name] / found["bare"] for name in names[1:]}
 
 
