@@ -32,6 +32,7 @@ class Given:
         self._room = _ROOM
 
     def add(self, reference: ref[Tensor]) -> None:
+        """A call inside has returned that tensor."""
         recent = self._recent
         recent.append(reference)
         if len(recent) >= _ROOM:
